@@ -24,8 +24,9 @@ impl Netns {
         let (_, dir) = sandbox::new_state_dir()?;
         let file = dir.join("packets.pcap");
         let mut command = self.command("tcpdump");
-        // Whole packets, written at once, by the user we are: the folder is root's.
-        command.args(["-i", device, "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w"]);
+        // Packets as large as GSO makes them, written at once, by the user we are: the folder is root's. In immediate mode
+        // each packet takes a slot of the largest size: libpcap's 2 MiB would hold 32, and a busy machine would lose some.
+        command.args(["-i", device, "-s", "65535", "-B", "65536", "-U", "--immediate-mode", "-Z", "root", "-w"]);
         command.arg(&file).args(filter.split_whitespace());
         let mut tcpdump = Running::start(command, &dir.join("tcpdump.log"))?;
         wait::until("tcpdump to listen", Duration::from_secs(10), || {
