@@ -210,7 +210,7 @@ fn leave_from<F: Family>(
     } else if flow.backend == 0 && packet.key.protocol() == TCP && !packet.opens_connection() {
         // In the middle of a connection it is too late.
     } else if matches!(packet.key.protocol(), TCP | UDP | SCTP)
-        && !packet.is_fragment()
+        && !packet.is_later_fragment()
         && !F::settle_source(scratch)
     {
         return Err(Drop::NoSourcePort);

@@ -5,7 +5,7 @@ use lb_dataplane::{Drop, Hop, desired::Protocol};
 use crate::{
     build::{arriving, dropped, from, from_host, name, packet, sent, to, to_host, udp, with, wrapped},
     fragment::{cut, put_together},
-    frame::{Frame, Packet},
+    frame::{Body, Frame, Packet},
     net::{Net, mac},
     table::Story,
     world::{NODE, PEER, Place, VNI, World, service},
@@ -16,6 +16,7 @@ pub const TESTS: &[(&str, Story)] = &[
     ("c_large_requests_fragments_go_where_the_first_goes_and_come_back_as_the_vip", across_nodes),
     ("c_large_requests_on_one_node", on_one_node),
     ("c_large_requests_of_the_host", of_the_host),
+    ("c_a_large_request_of_a_pod_to_itself_is_not_taken_for_the_hosts", looks_like_the_hosts),
     ("c_large_requests_of_every_datagram_for_itself", each_for_itself),
     ("fragments_before_their_first_are_refused_by_name_at_a_vip_and_pass_elsewhere", first_comes_late),
     ("fragments_of_a_refused_first_follow_nobody", first_is_refused),
@@ -117,6 +118,18 @@ fn each_for_itself(net: &Net) {
         let delivered = with(large(packet(net.pod_a, net.pod_b, udp(40_000, port))), |p| p.ttl = 63);
         assert_eq!(put_together(&out), to(net.pod_b, delivered));
     }
+}
+
+fn looks_like_the_hosts(net: &Net) {
+    let mut world = World::new(&name(net, "large_alike"));
+    dns(net, &mut world, net.pod_a);
+    let of_host = from_host(&packet(net.gateway, net.vip(0), udp(40_000, 8000)));
+    sent(&mut world, Place::HostPort, &of_host);
+    let of_pod = cut(&from(&large(packet(net.pod_a, net.vip(0), udp(40_000, 8000)))), 1, STEP);
+    let out: Vec<_> = of_pod.iter().map(|piece| sent(&mut world, Place::PortA, piece).1).collect();
+    let Body::Ip(arrived) = put_together(&out).body else { panic!("no plain packet") };
+    assert_eq!((arrived.src, arrived.dst), (net.gateway, net.pod_a));
+    assert_ne!(arrived.transport.ports().0, 40_000, "the host's own request has this port");
 }
 
 fn first_comes_late(net: &Net) {
