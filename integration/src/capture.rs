@@ -26,19 +26,8 @@ impl Netns {
         let mut command = self.command("tcpdump");
         // Packets as large as GSO makes them, written at once, by the user we are: the folder is root's. In immediate mode
         // each packet takes a slot of the largest size: libpcap's 2 MiB would hold 32, and a busy machine would lose some.
-        command.args([
-            "-i",
-            device,
-            "-s",
-            "65535",
-            "-B",
-            "65536",
-            "-U",
-            "--immediate-mode",
-            "-Z",
-            "root",
-            "-w",
-        ]);
+        command.args(["-i", device, "-s", "65535", "-B", "65536"]);
+        command.args(["-U", "--immediate-mode", "-Z", "root", "-w"]);
         command.arg(&file).args(filter.split_whitespace());
         let mut tcpdump = Running::start(command, &dir.join("tcpdump.log"))?;
         wait::until("tcpdump to listen", Duration::from_secs(10), || {
