@@ -207,8 +207,10 @@ fn leave_from<F: Family>(
     if is_known && known.backend == flow.backend && known.src == from {
         // It has one.
         flow.src_port = known.src_port;
-    } else if flow.backend == 0 && packet.key.protocol() == TCP && !packet.opens_connection() {
-        // In the middle of a connection it is too late.
+    } else if flow.backend == 0
+        && (packet.is_fragment() || packet.key.protocol() == TCP && !packet.opens_connection())
+    {
+        // In the middle of a connection it is too late; or of a datagram, whose other fragments may be gone already.
     } else if matches!(packet.key.protocol(), TCP | UDP | SCTP)
         && !packet.is_later_fragment()
         && !F::settle_source(scratch)
