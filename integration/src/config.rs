@@ -15,11 +15,21 @@ pub enum Affinity {
     ClientIp,
 }
 
+/// What a frontend carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
 /// What a backend may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
     Terminating,
+    NotReady,
 }
 
 /// How programs are attached.
@@ -34,11 +44,12 @@ pub enum Attach {
     Clsact,
 }
 
-/// A service: a VIP and port, or one in each family, over TCP and UDP alike.
+/// A service: a VIP and port, or one in each family, over TCP and UDP alike if nothing else is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     name: String,
     frontends: Vec<SocketAddr>,
+    protocols: Vec<Protocol>,
     backends: Vec<(SocketAddr, State)>,
     affinity: Affinity,
     flow_ttl: Option<&'static str>,
@@ -53,6 +64,7 @@ impl Service {
         Self {
             name: name.to_owned(),
             frontends: vec![frontend],
+            protocols: vec![Protocol::Tcp, Protocol::Udp],
             backends: Vec::new(),
             affinity: Affinity::None,
             flow_ttl: None,
@@ -68,6 +80,12 @@ impl Service {
         self
     }
 
+    /// Carries `protocol` alone.
+    #[must_use]
+    pub fn only(self, protocol: Protocol) -> Self {
+        Self { protocols: vec![protocol], ..self }
+    }
+
     /// Adds a backend.
     #[must_use]
     pub fn to(mut self, address: impl Into<IpAddr>, port: u16) -> Self {
@@ -79,6 +97,13 @@ impl Service {
     #[must_use]
     pub fn draining(mut self, address: impl Into<IpAddr>, port: u16) -> Self {
         self.backends.push((SocketAddr::new(address.into(), port), State::Terminating));
+        self
+    }
+
+    /// Adds a backend that runs and is not ready: it keeps the connections it has, and gets no new ones.
+    #[must_use]
+    pub fn unready(mut self, address: impl Into<IpAddr>, port: u16) -> Self {
+        self.backends.push((SocketAddr::new(address.into(), port), State::NotReady));
         self
     }
 
@@ -172,7 +197,8 @@ impl Service {
         writeln!(to, "  - name: {}\n    frontends:", self.name)?;
         for frontend in &self.frontends {
             let (vip, port) = (quoted(&frontend.ip().to_string()), frontend.port());
-            for protocol in ["tcp", "udp"] {
+            for protocol in &self.protocols {
+                let protocol = protocol.word();
                 writeln!(to, "      - {{ vip: {vip}, port: {port}, protocol: {protocol} }}")?;
             }
         }
@@ -183,6 +209,7 @@ impl Service {
             let state = match state {
                 State::Ready => "",
                 State::Terminating => ", state: terminating",
+                State::NotReady => ", state: notReady",
             };
             writeln!(to, "      - {{ address: {address}, port: {port}{state} }}")?;
         }
@@ -207,6 +234,15 @@ impl Affinity {
         match self {
             Self::None => "none",
             Self::ClientIp => "clientIp",
+        }
+    }
+}
+
+impl Protocol {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     family::Family,
     netns::Netns,
     process::Running,
-    wait,
+    sockets, wait,
 };
 
 /// How long a connection or an answer may take before it counts as lost.
@@ -35,6 +35,20 @@ impl Connection {
     pub fn open(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&server, PATIENCE)
             .with_context(|| format!("cannot connect to {server}"))?;
+        Self::over(stream)
+    }
+
+    /// As [`Connection::open`], from this port, which other sockets may use too.
+    ///
+    /// # Errors
+    /// As [`Connection::open`], or if the port cannot be had.
+    pub fn open_from(port: u16, server: SocketAddr) -> Result<Self> {
+        let stream = sockets::connect_from(port, server)
+            .with_context(|| format!("cannot connect from port {port} to {server}"))?;
+        Self::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -26,6 +26,7 @@ pub mod pod;
 pub mod process;
 pub mod progress;
 pub mod sandbox;
+pub mod sockets;
 pub mod steps;
 pub mod suite;
 pub mod traces;
@@ -34,7 +35,7 @@ pub mod underlay;
 pub mod wait;
 
 pub use cluster::Cluster;
-pub use config::{Affinity, Attach, Service};
+pub use config::{Affinity, Attach, Protocol, Service};
 pub use family::{Family, Stack};
 pub use netns::Netns;
 pub use node::Node;

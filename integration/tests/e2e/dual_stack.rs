@@ -11,10 +11,8 @@ use integration::{Cluster, Family, Service, Stack, load::Connections, ping::Ping
 
 use crate::{
     agent_restart,
-    scene::{MANY, Scene, VIP, VIP6, ensure_perfect, ensure_silent, vip_of},
+    scene::{BOTH, MANY, Scene, VIP, VIP6, ensure_perfect, ensure_silent, vip_of},
 };
-
-const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 pub(crate) fn a1_both_families_bypass_both_hosts_at_once() -> Result<()> {
     let scene = Scene::across_nodes_with(Stack::Dual)?;

@@ -32,10 +32,16 @@ mod redis_servers;
 mod reference_plugins;
 mod scene;
 mod service;
+mod services_alike;
+mod services_datagrams;
 mod services_fragments;
+mod services_hairpin;
 mod services_icmp;
 mod services_node_ports;
 mod services_policies;
+mod services_ports;
+mod services_rejected;
+mod services_up_and_down;
 mod source_preserved;
 mod tls;
 mod vxlan_arrival;
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         reference_plugins::b_bridge_takes_addresses_of_beeline_ipam,
         reference_plugins::b_ptp_takes_addresses_of_beeline_ipam,
         affinity::a9_a_client_stays_with_one_backend,
+        affinity::a9_affinity_ends_with_its_time_and_with_its_switch,
         policy::a10_every_policy_says_is_dsr_and_what_was_measured,
         no_arp::a13_no_arp_on_the_pods_wires,
         services_node_ports::c_a_nodes_own_process_reaches_every_nodes_node_port,
@@ -77,6 +84,21 @@ fn main() -> ExitCode {
         services_policies::c_terminating_endpoints_are_asked_only_when_no_other_is_ready,
         services_policies::c_a_pod_is_answered_at_each_nodes_port_as_that_nodes_policy_has_it,
         services_policies::c_a_trace_says_what_then_happens,
+        services_rejected::c_without_endpoints_requests_are_refused_at_once,
+        services_rejected::c_a_wrong_port_of_a_vip_is_refused_at_once,
+        services_rejected::c_clients_of_an_evicted_pod_are_refused_at_once,
+        services_hairpin::c_a_pod_reaches_itself_through_its_service,
+        services_hairpin::c_a_pod_reaches_itself_and_its_fellows_through_their_service,
+        services_alike::c_connections_that_look_alike_live_side_by_side,
+        services_alike::c_datagrams_that_look_alike_are_answered_by_whom_they_asked,
+        services_datagrams::c_datagrams_from_one_port_find_each_next_server,
+        services_datagrams::c_datagrams_that_never_pause_leave_an_endpoint_with_it,
+        services_ports::c_each_port_of_a_service_leads_to_its_own_and_stops_when_removed,
+        services_ports::c_one_port_by_two_protocols_is_two_and_each_stops_alone,
+        services_ports::c_each_endpoint_may_have_a_port_of_its_own,
+        services_up_and_down::c_services_come_and_go_and_come_again,
+        services_up_and_down::c_a_service_that_changes_its_type_keeps_its_connections,
+        services_up_and_down::c_an_endpoint_that_is_not_ready_keeps_its_connections,
         service::a12_systemd_finds_no_fault_with_the_unit,
         tls::a13_tls_session_through_a_vip,
 

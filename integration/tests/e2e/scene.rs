@@ -1,9 +1,12 @@
 //! The scene most stories play in: a client pod, an echo server in one or more pods, one VIP; and what is asked of
 //! hosts while requests pass.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use integration::{
     Cluster, Family, Node, Pod, Service, Stack,
     cluster::Builder,
@@ -26,6 +29,9 @@ pub(crate) const fn vip_of(family: Family) -> SocketAddr {
     }
 }
 
+/// The families of a cluster with pods of both.
+pub(crate) const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
 /// Requests that a proof of bypass takes at least.
 pub(crate) const MANY: u32 = 10_000;
 
@@ -47,12 +53,26 @@ impl Scene {
         let client = cluster.pod("client").on(cluster.node(1)?)?;
         let mut scene = Self { client, servers: Vec::new(), programs: Vec::new(), families, cluster };
         for (n, node) in nodes.iter().enumerate() {
-            let server = scene.cluster.pod(&format!("server{n}")).on(scene.cluster.node(*node)?)?;
-            scene.programs.push(server.serve(80)?);
-            scene.servers.push(server);
+            let node = scene.cluster.node(*node)?.clone();
+            scene.add_server(&format!("server{n}"), &node)?;
         }
         scene.cluster.set_services([scene.service()])?;
         Ok(scene)
+    }
+
+    /// Adds a server, which the service is not told of.
+    pub(crate) fn add_server(&mut self, name: &str, node: &Node) -> Result<()> {
+        let server = self.cluster.pod(name).on(node)?;
+        self.programs.push(server.serve(80)?);
+        self.servers.push(server);
+        Ok(())
+    }
+
+    /// Takes all servers away without a word to their clients, as when a machine is lost; the service is not told of it.
+    pub(crate) fn remove_servers(&mut self) {
+        // The programs last: their ends would be told to clients.
+        self.servers.clear();
+        self.programs.clear();
     }
 
     /// Client and server on two nodes.
@@ -157,4 +177,12 @@ pub(crate) fn ensure_silent(nodes: &[Node], seen: &[HostStack]) -> Result<()> {
         ensure!(seen.is_silent(), "packets touched the stack of {}: {seen}", node.name());
     }
     Ok(())
+}
+
+/// Fails unless the request was refused.
+pub(crate) fn ensure_refused(asked: io::Result<()>) -> Result<()> {
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        other => bail!("not refused, but {other:?}"),
+    }
 }

@@ -1,0 +1,47 @@
+//! Sockets whose own port is given, and shared: several may speak from one port, each to somebody else.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+
+use crate::{family::Family, http::PATIENCE};
+
+/// Connects to `server` from `port`.
+///
+/// # Errors
+/// If the port cannot be had, or the connection is refused or not there within [`PATIENCE`].
+pub fn connect_from(port: u16, server: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(bound(SockType::Stream, port, server)?);
+    // By this Linux limits connecting too.
+    stream.set_write_timeout(Some(PATIENCE))?;
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(server))?;
+    Ok(stream)
+}
+
+/// A datagram socket of `port` that speaks to `server` and hears nobody else.
+///
+/// # Errors
+/// If the port cannot be had.
+pub fn datagrams_from(port: u16, server: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::from(bound(SockType::Datagram, port, server)?);
+    socket.connect(server)?;
+    Ok(socket)
+}
+
+fn bound(kind: SockType, port: u16, server: SocketAddr) -> io::Result<OwnedFd> {
+    let family = Family::of(server.ip());
+    let domain = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    let socket = socket(domain, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(family.any().ip(), port)))?;
+    Ok(socket)
+}
