@@ -25,6 +25,19 @@ pub enum Connections {
     Kept,
     /// Each request has a connection of its own.
     New,
+    /// Each connection serves ten requests.
+    Short,
+}
+
+impl Connections {
+    /// Whether a connection that has served this many requests serves more.
+    fn keep(self, uses: u32) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::New => false,
+            Self::Short => uses < 10,
+        }
+    }
 }
 
 /// What came of a load.
@@ -62,18 +75,18 @@ impl Report {
         self.latencies.sort_unstable();
     }
 
-    fn ask(&mut self, kept: &mut Option<Connection>, server: SocketAddr, connections: Connections) {
+    fn ask(&mut self, kept: &mut Option<(Connection, u32)>, server: SocketAddr, connections: Connections) {
         let start = Instant::now();
         let mut attempt = || -> Result<_> {
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => Connection::open(server)?,
+            let (mut connection, uses) = match kept.take() {
+                Some(kept) => kept,
+                None => (Connection::open(server)?, 0),
             };
             let answer = connection.ask()?;
             let took = start.elapsed();
             let local = connection.local()?;
-            if connections == Connections::Kept {
-                *kept = Some(connection);
+            if connections.keep(uses + 1) {
+                *kept = Some((connection, uses + 1));
             }
             Ok((answer, local, took))
         };

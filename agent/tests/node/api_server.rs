@@ -32,20 +32,16 @@ pub(crate) struct ApiServer {
     server: Option<Child>,
 }
 
-/// All of Kubernetes as one program, if it was built.
-pub(crate) fn program() -> Option<PathBuf> {
+/// All of Kubernetes as one program.
+pub(crate) fn program() -> PathBuf {
     let state = env::var_os("BEELINE_KIND").map(PathBuf::from).or_else(|| {
         let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cache")))?;
         Some(cache.join("beeline/kind"))
     })?;
-    let program = state.join("bin/kube");
-    if program.exists() {
-        return Some(program);
-    }
-    let lack = format!("{} is not there; integration/kubernetes/build makes it", program.display());
-    eprintln!("left out: {lack}");
-    None
+    let program = state.expect("HOME names a folder").join("bin/kube");
+    assert!(program.exists(), "{} is not there; integration/kubernetes/build makes it", program.display());
+    program
 }
 
 impl ApiServer {

@@ -33,9 +33,8 @@ struct Cluster {
 
 impl Cluster {
     /// A cluster with the nodes `node1` and `node2`, whose agent may do what our manifest allows it, and no more.
-    /// `None` if there is no API server to be had.
-    fn new() -> Option<Self> {
-        let program = api_server::program()?;
+    fn new() -> Self {
+        let program = api_server::program();
         let mut machine = Machine::new();
         let server = ApiServer::start(&program, &machine);
         let client = server.client(&machine, "admin").unwrap();
@@ -53,7 +52,7 @@ impl Cluster {
         cluster.allow();
         cluster.add_node("node1", "192.168.77.1", "10.244.1.0/24");
         cluster.add_node("node2", "192.168.77.2", "10.244.2.0/24");
-        Some(cluster)
+        cluster
     }
 
     /// Gives the agent the rights that it has in a cluster.
@@ -158,8 +157,9 @@ fn metric(name: &str) -> f64 {
 const ECHO: &str = "default/echo:http 10.96.0.10:80/tcp -> 10.244.1.5:8080 10.244.2.7:8080";
 
 #[test]
+#[ignore = "wants Kubernetes' programs: hack/test builds them"]
 fn a_cluster_is_followed_from_its_lists_to_the_last_change() {
-    let Some(mut cluster) = Cluster::new() else { return };
+    let mut cluster = Cluster::new();
     let none = json!({});
     cluster.set_service("echo", "10.96.0.10", &none, &none);
     cluster.set_slice("echo-1", "echo", &["10.244.1.5"]);
@@ -195,8 +195,9 @@ fn a_cluster_is_followed_from_its_lists_to_the_last_change() {
 }
 
 #[test]
+#[ignore = "wants Kubernetes' programs: hack/test builds them"]
 fn the_node_is_told_of_and_found_and_its_trouble_too() {
-    let Some(mut cluster) = Cluster::new() else { return };
+    let mut cluster = Cluster::new();
     let conflist = cluster.machine.path("net.d/10-beeline.conflist");
     fs::create_dir(cluster.machine.path("net.d")).unwrap();
     fs::write(&conflist, "from before the machine was started anew").unwrap();
@@ -231,8 +232,9 @@ fn the_node_is_told_of_and_found_and_its_trouble_too() {
 }
 
 #[test]
+#[ignore = "wants Kubernetes' programs: hack/test builds them"]
 fn objects_that_make_no_sense_are_named_and_disturb_nothing() {
-    let Some(mut cluster) = Cluster::new() else { return };
+    let mut cluster = Cluster::new();
     let none = json!({});
     cluster.set_service("echo", "10.96.0.10", &none, &none);
     cluster.set_slice("echo-1", "echo", &["10.244.1.5", "10.244.2.7"]);
@@ -271,8 +273,9 @@ fn objects_that_make_no_sense_are_named_and_disturb_nothing() {
 }
 
 #[test]
+#[ignore = "wants Kubernetes' programs: hack/test builds them"]
 fn without_the_api_server_all_stays_and_what_changed_meanwhile_is_made_good_without_a_flush() {
-    let Some(mut cluster) = Cluster::new() else { return };
+    let mut cluster = Cluster::new();
     let none = json!({});
     cluster.set_service("echo", "10.96.0.10", &none, &none);
     cluster.set_slice("echo-1", "echo", &["10.244.1.5", "10.244.2.7"]);

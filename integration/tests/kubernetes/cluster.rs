@@ -56,6 +56,14 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<
     Ok(())
 }
 
+/// A claim that nothing broke under load holds only if there was load: a thousand requests a second.
+pub(crate) fn ensure_rate(requests: u64, span: Duration) -> Result<()> {
+    let rate = u128::from(requests) * 1_000 / span.as_millis().max(1);
+    eprintln!("{requests} requests, {rate} a second");
+    ensure!(rate >= 1_000, "only {rate} requests a second");
+    Ok(())
+}
+
 /// The nodes' names, the control plane first.
 pub(crate) fn nodes() -> Result<Vec<String>> {
     let mut names = names_of(&get("nodes")?);

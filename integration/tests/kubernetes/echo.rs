@@ -1,12 +1,11 @@
-//! The echo service of the stories: a deployment of servers behind a VIP, and a client pod on every node.
+//! The echo service of the stories: a deployment of servers behind a VIP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
-use integration::Netns;
 use serde_json::Value;
 
-use crate::cluster::{apply, get, items, kubectl, netns_of, rolled_out};
+use crate::cluster::{apply, get, items, kubectl, rolled_out};
 
 /// Servers and their VIP, in a Kubernetes namespace of their own; all of it goes with this value.
 pub(crate) struct Echo {
@@ -23,13 +22,12 @@ pub(crate) struct Pod {
 }
 
 impl Echo {
-    /// `replicas` servers, spread over the nodes, and a client on each node. Returns when all are ready.
+    /// `replicas` servers, spread over the nodes. Returns when all are ready.
     ///
     /// A server that is told to end goes on for some seconds: until every node knows.
     pub(crate) fn start(name: &'static str, replicas: u32) -> Result<Self> {
         apply(&manifest(name, replicas))?;
         let mut echo = Self { name, vip: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 80) };
-        rolled_out(name, "daemonset/client")?;
         rolled_out(name, "deployment/echo")?;
         let service = get(&format!("-n {name} service echo"))?;
         let address = service["spec"]["clusterIP"].as_str().context("the service has no cluster IP")?;
@@ -52,14 +50,6 @@ impl Echo {
     /// The servers that are not about to end.
     pub(crate) fn servers(&self) -> Result<Vec<Pod>> {
         pods(self.name, "app=echo")
-    }
-
-    /// The network namespace of the client on `node`.
-    pub(crate) fn client(&self, node: &str) -> Result<Netns> {
-        let clients = pods(self.name, "app=client")?;
-        let client =
-            clients.iter().find(|pod| pod.node == node).with_context(|| format!("no client on {node}"))?;
-        netns_of(node, &client.address)
     }
 }
 
@@ -125,22 +115,6 @@ spec:
           # For a receive buffer that lasts while a busy machine does not schedule the server.
           securityContext: {{capabilities: {{add: [NET_ADMIN]}}}}
           lifecycle: {{preStop: {{sleep: {{seconds: 10}}}}}}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {{name: client, namespace: {namespace}}}
-spec:
-  selector: {{matchLabels: {{app: client}}}}
-  template:
-    metadata: {{labels: {{app: client}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      tolerations: [{{operator: Exists}}]
-      containers:
-        - name: client
-          image: localhost/beeline-echo:dev
-          imagePullPolicy: Never
-          args: [client, "80"]
 "#
     )
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use integration::load::Connections;
 
 use crate::{
+    clients::{client, stop_clients},
     cluster::{NAMESPACE, get, kubectl, nodes, on_node, rolled_out, until},
     echo::Echo,
 };
@@ -17,15 +18,18 @@ pub(crate) fn a_node_goes_and_comes_back() -> Result<()> {
     ensure!(knows(other, &prefix)?, "{other} has no route to {prefix}");
     let zone = get(&format!("node {leaving}"))?["metadata"]["labels"]["topology.kubernetes.io/zone"].clone();
 
+    // Who is on a node that leaves is nowhere for a while.
+    stop_clients()?;
     on_node(leaving, "systemctl stop kubelet")?;
     kubectl(&format!("delete node {leaving}"))?;
     until(&format!("{other} to forget {prefix}"), || Ok(!knows(other, &prefix)?))?;
     {
         // Meanwhile services go on with those that are left.
         let echo = Echo::start("fewer", 4)?;
-        let report = echo.client(other)?.load(echo.vip, 200, Connections::New)?;
+        let report = client(other)?.load(echo.vip, 200, Connections::New)?;
         ensure!(report.failures.is_empty(), "with a node less: {:?}", report.failures.first());
     }
+    stop_clients()?;
 
     on_node(leaving, "systemctl start kubelet")?;
     until("the node to register again", || Ok(prefix_of(leaving).is_ok()))?;
@@ -38,7 +42,7 @@ pub(crate) fn a_node_goes_and_comes_back() -> Result<()> {
     let echo = Echo::start("more", 6)?;
     ensure!(echo.servers()?.iter().any(|server| server.node == *leaving), "no server is on {leaving}");
     for node in [other, leaving] {
-        let report = echo.client(node)?.load(echo.vip, 300, Connections::New)?;
+        let report = client(node)?.load(echo.vip, 300, Connections::New)?;
         ensure!(report.failures.is_empty(), "from {node}: {:?}", report.failures.first());
         ensure!(report.servers.len() == 6, "from {node} only {:?} answered", report.servers);
     }

@@ -4,8 +4,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::cluster::{
-    NAMESPACE, get, items, kubectl, nodes, on_node, repository, rolled_out, root_of, until,
+use crate::{
+    clients::stop_clients,
+    cluster::{NAMESPACE, get, items, kubectl, nodes, on_node, repository, rolled_out, root_of, until},
 };
 
 /// Without pods of the pod network, nothing of Beeline is left on a node. Then one runs the systemd unit, and at last
@@ -13,6 +14,7 @@ use crate::cluster::{
 pub(crate) fn uninstalled_nodes_are_clean() -> Result<()> {
     let manifests = repository().join("manifests/kubernetes");
     let (overlay, uninstall) = (manifests.join("overlays/kind"), manifests.join("uninstall"));
+    stop_clients()?;
     // Pods that are still wired would be left without a network, and their addresses accounted for.
     kubectl("-n kube-system scale deployment/coredns --replicas=0")?;
     until("the pods of the pod network to go", || {
