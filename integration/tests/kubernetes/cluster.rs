@@ -41,6 +41,13 @@ pub(crate) fn apply(manifest: &str) -> Result<()> {
     kind(&["kubectl", "apply", "-f", "-"], manifest).map(drop)
 }
 
+/// Applies an overlay of our manifests, and waits until its agents run.
+pub(crate) fn install(overlay: &str) -> Result<()> {
+    let folder = repository().join("manifests/kubernetes/overlays").join(overlay);
+    kubectl(&format!("apply -k {}", folder.display()))?;
+    rolled_out(NAMESPACE, "daemonset/beeline")
+}
+
 /// Waits for a rollout, such as `deployment/echo`.
 pub(crate) fn rolled_out(namespace: &str, what: &str) -> Result<()> {
     kubectl(&format!("-n {namespace} rollout status {what} --timeout={}s", LIMIT.as_secs())).map(drop)

@@ -9,7 +9,8 @@ use crate::cluster::{apply, get, items, kubectl, rolled_out};
 
 /// Servers and their VIP, in a Kubernetes namespace of their own; all of it goes with this value.
 pub(crate) struct Echo {
-    name: &'static str,
+    /// What the Kubernetes namespace is called.
+    pub(crate) name: &'static str,
     /// Where clients ask.
     pub(crate) vip: SocketAddr,
 }

@@ -4,6 +4,7 @@
 //! it, one after the other, in this order. They are ignored unless asked for:
 //! `cargo test --workspace --test kubernetes -- --ignored`, or all of `hack/test`.
 
+mod beside_kube_proxy;
 mod clients;
 mod cluster;
 mod echo;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         reliability::a_deleted_agent_breaks_nothing,
         reliability::an_upgrade_with_another_ebpf_object_breaks_nothing,
         reliability::a_minute_without_api_server_breaks_nothing,
+        beside_kube_proxy::a8_services_without_dsr_are_kube_proxys,
         nodes::a_node_goes_and_comes_back,
         uninstall::uninstalled_nodes_are_clean,
     ];

@@ -57,6 +57,7 @@ pub(crate) fn a_minute_without_api_server_breaks_nothing() -> Result<()> {
         on_node(&nodes[0], "mv /kind/kube-apiserver.yaml /etc/kubernetes/manifests/")?;
         until("the API server to be back", || Ok(kubectl("get --raw /readyz").is_ok()))
     })?;
+    eprintln!("it is back");
     ensure_perfect(&outcome)?;
     rolled_out(NAMESPACE, "daemonset/beeline")?;
     echo.scale(4)?;

@@ -6,7 +6,9 @@ use anyhow::{Result, ensure};
 
 use crate::{
     clients::stop_clients,
-    cluster::{NAMESPACE, get, items, kubectl, nodes, on_node, repository, rolled_out, root_of, until},
+    cluster::{
+        NAMESPACE, get, install, items, kubectl, nodes, on_node, repository, rolled_out, root_of, until,
+    },
 };
 
 /// Without pods of the pod network, nothing of Beeline is left on a node. Then one runs the systemd unit, and at last
@@ -32,8 +34,7 @@ pub(crate) fn uninstalled_nodes_are_clean() -> Result<()> {
         a12_systemd_starts_the_unit(&node)?;
         ensure_clean(&node)?;
     }
-    kubectl(&format!("apply -k {}", overlay.display()))?;
-    rolled_out(NAMESPACE, "daemonset/beeline")?;
+    install("kind")?;
     kubectl("wait --for=condition=Ready node --all --timeout=120s")?;
     kubectl("-n kube-system scale deployment/coredns --replicas=2")?;
     rolled_out("kube-system", "deployment/coredns")
