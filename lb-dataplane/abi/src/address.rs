@@ -16,11 +16,18 @@ pub trait Address: Copy + PartialEq + Eq + 'static {
     fn checksum_delta(self, to: Self) -> u32;
     /// One's complement sum of its words: what it adds to a pseudo header.
     fn sum(self) -> u32;
+    /// What stands for a node's own processes where a service leads them back to the host's stack, which takes nothing from
+    /// an address of its own: the first address of the node's pod prefix, which nobody has. `self` is the second, the
+    /// node's own (its gateway address); [`Address::NONE`] if it cannot be.
+    fn service_loopback(self) -> Self;
     /// True for an address of many, which the overlay leads nowhere.
     fn is_multicast(self) -> bool;
     /// True if this is the IPv4 address `word` (network byte order), such as a tunnel end's.
     fn is_ipv4(self, word: u32) -> bool;
 }
+
+/// The last bit of a word as it stands in a packet.
+const LAST_BIT: u32 = 1_u32.to_be();
 
 /// An IPv4 address: the four bytes of the wire, as one aligned word.
 #[repr(transparent)]
@@ -64,6 +71,11 @@ impl Address for Inet4 {
     #[inline(always)]
     fn sum(self) -> u32 {
         self.0
+    }
+
+    #[inline(always)]
+    fn service_loopback(self) -> Self {
+        if self.0 & LAST_BIT == 0 { Self::NONE } else { Self(self.0 ^ LAST_BIT) }
     }
 
     #[inline(always)]
@@ -147,6 +159,12 @@ impl Address for Inet6 {
     fn sum(self) -> u32 {
         let [a, b, c, d] = self.0;
         fold(u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d))
+    }
+
+    #[inline(always)]
+    fn service_loopback(self) -> Self {
+        let [a, b, c, d] = self.0;
+        if d & LAST_BIT == 0 { Self::NONE } else { Self([a, b, c, d ^ LAST_BIT]) }
     }
 
     #[inline(always)]

@@ -52,7 +52,7 @@ counters! {
         NoLocalBackend = "no_local_backend": "The service takes only backends of this node, and there is none: dropped in silence.",
         NoFrontend = "no_frontend": "A service's address was asked at a port where no service is. The client is told.",
         BackendGone = "backend_gone": "The backend of a TCP connection is gone. The client is told (RST).",
-        Hairpin = "hairpin": "A service led a node's own process back to that node, or a pod to itself on a node without an address in the overlay.",
+        Hairpin = "hairpin": "A service led a pod to itself, or a node's own process to the host's stack, on a node without an address in the overlay.",
         NoSourcePort = "no_source_port": "Every port that the request could leave from is taken by another one to the same backend.",
         NoRoute = "no_route": "The host's own port sent to an address that no endpoint and no route covers.",
         FragmentWithoutFirst = "fragment_without_first": "A later fragment came to a virtual address before its datagram's first one, which alone says for which service it is.",

@@ -4,7 +4,7 @@
 //! right to the inner source are checked, the endpoint is found, the flow kept; then [`vxlan::decapsulate`] and
 //! [`forward::deliver`], which undoes a flow pair's rewrite on the way.
 
-use beeline_abi::{Action, Address, Be16, Drop, EndpointKey, Flow, Hop, Node, RouteKey, Vni};
+use beeline_abi::{Action, Address, Be16, Drop, EndpointKey, Flow, FlowKey, Hop, Node, RouteKey, Vni};
 
 use crate::{
     Stop, Verdict,
@@ -93,14 +93,15 @@ fn try_walk<F: Family>(skb: Skb, node: &Node, arrived: &Arrived, way: Way) -> Re
     if way == Way::Uplink && skb.is_gso() && packet.key.protocol() == UDP {
         return Err(Stop::Next);
     }
-    let Scratch { flow, known, reply_key, .. } = F::Addr::scratch()?;
-    match flow::find::<F>(skb, &packet, From::Overlay(arrived.vtep), flow, reply_key) {
+    let Scratch { flow, known, reply_key, reply, .. } = F::Addr::scratch()?;
+    let answer = (&mut *reply_key, reply);
+    match flow::find::<F>(skb, &packet, From::Overlay(arrived.vtep), flow, answer.0) {
         State::Current => {}
         State::Stale => {
             *known = *flow;
-            open::<F>(node, vni, &packet, arrived.vtep, Some(known), flow)?;
+            open::<F>(node, vni, &packet, arrived.vtep, Some(known), flow, answer)?;
         }
-        State::New => open::<F>(node, vni, &packet, arrived.vtep, None, flow)?,
+        State::New => open::<F>(node, vni, &packet, arrived.vtep, None, flow, answer)?,
     }
     fragments::remember(vni, &packet);
     unwrap::<F>(skb, node, &packet, flow, way)
@@ -142,20 +143,21 @@ fn open<F: Family>(
     vtep: u32,
     known: Option<&Flow<F::Addr>>,
     flow: &mut Flow<F::Addr>,
+    (reply_key, reply): (&mut FlowKey<F::Addr>, &mut Flow<F::Addr>),
 ) -> Result<(), Drop> {
     flow::begin(flow, packet, From::Overlay(vtep), 0);
     let key = &packet.key;
     if !maps::is_peer(vtep) {
         return Err(Drop::UnknownVtep);
     }
-    if F::Addr::find_route(RouteKey::new(vni, key.src)).is_none_or(|route| route.vtep != vtep) {
+    // A node's own process may ask from that node's underlay address.
+    let from_peer_itself = key.src.is_ipv4(vtep);
+    if !from_peer_itself
+        && F::Addr::find_route(RouteKey::new(vni, key.src)).is_none_or(|route| route.vtep != vtep)
+    {
         return Err(Drop::ForgedInnerSource);
     }
     let endpoint = F::Addr::find_endpoint(&EndpointKey::new(vni, key.dst)).ok_or(Drop::NoEndpoint)?;
-    // The overlay leads to the node's place in the overlay, never to its underlay address.
-    if endpoint.is_host() && key.dst.is_ipv4(node.vtep) {
-        return Err(Drop::NoEndpoint);
-    }
     let mut to_host = endpoint.is_host();
     if let Some(reply) = known
         && reply.forward == 0
@@ -163,6 +165,10 @@ fn open<F: Family>(
     {
         flow::carry_on(flow, reply);
         to_host |= flow::action(reply) == Action::ToHost;
+    }
+    // The overlay leads to the node's place in the overlay; to its underlay address only replies.
+    if endpoint.is_host() && key.dst.is_ipv4(node.vtep) && flow.forward == 1 {
+        return Err(Drop::NoEndpoint);
     }
     let (action, ifindex, mac) = if to_host {
         (Action::ToHost, node.host_ifindex, node.host_mac)
@@ -172,7 +178,47 @@ fn open<F: Family>(
     flow.action = action as u8;
     flow.to_ifindex = ifindex;
     flow.dst_mac = mac;
+    if from_peer_itself && flow.forward == 1 && !to_host {
+        keep_reply_half::<F>(node, packet, vtep, flow, known.is_some(), (reply_key, reply))?;
+    }
     // A packet can go on without this entry, so a full table costs it speed and nothing else.
     let _ = F::Addr::keep_flow(key, flow);
     Ok(())
+}
+
+/// Keeps the half that a pod's replies to another node's own process will find: no route leads to that node's underlay
+/// address in the overlay, and by way of this host they would come from elsewhere.
+#[inline(always)]
+fn keep_reply_half<F: Family>(
+    node: &Node,
+    packet: &Packet<F::Addr>,
+    vtep: u32,
+    flow: &Flow<F::Addr>,
+    is_known: bool,
+    (reply_key, reply): (&mut FlowKey<F::Addr>, &mut Flow<F::Addr>),
+) -> Result<(), Drop> {
+    let key = &packet.key;
+    *reply_key = key.reversed();
+    *reply = *flow;
+    if is_known && let Some(there) = F::Addr::find_flow(reply_key) {
+        // SAFETY: map values stay valid for the whole run.
+        let there = unsafe { &*there };
+        if there.forward == 1 {
+            // The pod has begun a flow of its own by this name.
+            return Ok(());
+        }
+        // How far the pod has come is its own affair.
+        reply.tcp_state = there.tcp_state;
+    }
+    let target = forward::Target::peer(node, vtep, key.dst, key.src);
+    reply.forward = 0;
+    reply.action = target.action as u8;
+    reply.to_ifindex = target.ifindex;
+    reply.to_vtep = target.vtep;
+    reply.next_hop = target.next_hop;
+    (reply.dst_mac, reply.src_mac) = (target.dst_mac, target.src_mac);
+    (reply.src, reply.src_port) = (key.dst, key.dst_port);
+    (reply.dst, reply.dst_port) = (key.src, key.src_port);
+    (reply.from_ifindex, reply.from_mac, reply.from_vtep) = (flow.to_ifindex, flow.dst_mac, 0);
+    F::Addr::keep_flow(reply_key, reply)
 }

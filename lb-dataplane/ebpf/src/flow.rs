@@ -6,7 +6,7 @@ use beeline_abi::{
 
 use crate::{
     family::{Family, Packet, TCP},
-    maps::{EPOCH, Tables},
+    maps::{self, EPOCH, Tables},
     skb::{Skb, now},
 };
 
@@ -199,6 +199,14 @@ pub fn carry_on<A: Address>(flow: &mut Flow<A>, reply: &Flow<A>) {
     flow.dst_port = reply.dst_port;
     flow.checksum_delta = reply.checksum_delta;
     flow.tcp_state = reply.tcp_state;
+}
+
+/// The tunnel end that `reply` leads to, if that is whom it is for: another node's own process, at that node's underlay
+/// address. 0 otherwise.
+#[inline(always)]
+pub fn peer_itself<A: Address>(reply: &Flow<A>) -> u32 {
+    let is_for_it = action(reply) == Action::ToOverlay && reply.dst.is_ipv4(reply.to_vtep);
+    if is_for_it && maps::is_peer(reply.to_vtep) { reply.to_vtep } else { 0 }
 }
 
 /// The action of `flow`; entries are written by these programs only, so there always is one.

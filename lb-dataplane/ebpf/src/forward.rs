@@ -24,6 +24,19 @@ pub struct Target {
 }
 
 impl Target {
+    /// The node whose tunnel end `vtep` is, itself. The kernel looks its underlay next hop up.
+    #[inline(always)]
+    pub fn peer<A: Address>(node: &Node, vtep: u32, source: A, destination: A) -> Self {
+        Self {
+            action: Action::ToOverlay,
+            ifindex: node.uplink_ifindex,
+            vtep,
+            next_hop: 0,
+            dst_mac: destination.mac(),
+            src_mac: source.mac(),
+        }
+    }
+
     /// This node's own stack.
     #[inline(always)]
     pub fn host(node: &Node) -> Self {
@@ -38,7 +51,8 @@ impl Target {
     }
 }
 
-/// Finds `destination`: an endpoint of this node, a pod prefix of another, or whatever the host's routes say.
+/// Finds `destination`: an endpoint of this node, a pod prefix of another, or whatever the host's routes say. `balanced` if a
+/// service chose it.
 #[inline(always)]
 pub fn resolve<F: Family>(
     node: &Node,
@@ -46,6 +60,7 @@ pub fn resolve<F: Family>(
     source: F::Addr,
     destination: F::Addr,
     origin: Origin,
+    balanced: bool,
 ) -> Result<Target, Drop> {
     if let Some(endpoint) = F::Addr::find_endpoint(&EndpointKey::new(vni, destination)) {
         let mut target = Target::host(node);
@@ -66,11 +81,8 @@ pub fn resolve<F: Family>(
             src_mac: source.mac(),
         });
     }
-    match origin {
-        Origin::Pod => Ok(Target::host(node)),
-        // It came from the host's routes: sending it back there would go round for ever.
-        Origin::Host => Err(Drop::NoRoute),
-    }
+    // What came from the host's routes would go round for ever, unless it is for somebody else now.
+    if origin == Origin::Host && !balanced { Err(Drop::NoRoute) } else { Ok(Target::host(node)) }
 }
 
 /// Sends a port's packet where `flow` says.

@@ -121,10 +121,12 @@ fn open<F: Family>(
         flow.tcp_state = known.tcp_state;
     }
     let mut to_host = false;
+    let mut to_peer = 0;
     match known {
         Some(reply) if reply.forward == 0 => {
             flow::carry_on(flow, reply);
             to_host = flow::action(reply) == Action::ToHost;
+            to_peer = flow::peer_itself(reply);
         }
         _ => match lb::choose::<F>(vni, packet, known)? {
             Choice::NoService => {}
@@ -148,8 +150,10 @@ fn open<F: Family>(
     let balanced = flow.rewrite == Rewrite::Destination as u8;
     let target = if to_host {
         Target::host(node)
+    } else if to_peer != 0 {
+        Target::peer(node, to_peer, flow.src, flow.dst)
     } else {
-        forward::resolve::<F>(node, vni, flow.src, flow.dst, origin)?
+        forward::resolve::<F>(node, vni, flow.src, flow.dst, origin, balanced)?
     };
     if flow.forward == 1 && !to_host {
         let is_hairpin = balanced
@@ -158,12 +162,14 @@ fn open<F: Family>(
                 Origin::Host => target.action == Action::ToHost,
             };
         let from = if is_hairpin {
-            // A pod takes nothing from its own address. The node does neither, and has no other to give.
+            // Nobody takes anything from an address of his own; and what the host sends on for its own processes must
+            // come back here.
             let gateway = F::gateway(node);
-            if origin == Origin::Host || gateway == F::Addr::NONE {
+            let from = if origin == Origin::Host { gateway.service_loopback() } else { gateway };
+            if from == F::Addr::NONE {
                 return Err(Drop::Hairpin);
             }
-            gateway
+            from
         } else {
             packet.key.src
         };

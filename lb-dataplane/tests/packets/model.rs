@@ -56,15 +56,19 @@ enum Memory {
     },
     /// A request to a service whose DSR was off, left to the host.
     Left { origin: Origin, service: String, state: State },
-    /// A reply: its source becomes `vip`, if there is one; it goes to the host if the request came from there.
+    /// A reply: its source becomes `vip`, if there is one; it goes to the host if the request came from there, and to another
+    /// node itself if that node's own process asked.
     Reply {
         origin: Origin,
         client: (IpAddr, u16),
         vip: Option<(IpAddr, u16)>,
         choice: Option<Choice>,
         to_host: bool,
+        to_node: Option<Ipv4Addr>,
         state: State,
     },
+    /// A request of another node's own process, on its way to a pod.
+    Arrived { origin: Origin, state: State },
 }
 
 /// How far a TCP connection has come in one direction; of others nothing is told by it.
@@ -104,7 +108,10 @@ impl Memory {
     }
 
     fn state(&mut self) -> &mut State {
-        let (Self::Request { state, .. } | Self::Left { state, .. } | Self::Reply { state, .. }) = self;
+        let (Self::Request { state, .. }
+        | Self::Left { state, .. }
+        | Self::Reply { state, .. }
+        | Self::Arrived { state, .. }) = self;
         state
     }
 }
@@ -155,6 +162,7 @@ impl Model {
                 !*gone || tuple.0 == Protocol::Tcp.number()
             }
             Memory::Left { service, .. } => services.iter().any(|candidate| candidate.name == *service),
+            Memory::Arrived { .. } => true,
             Memory::Reply { choice, .. } => {
                 choice.as_ref().is_none_or(|(service, backend)| has(service, backend))
             }
@@ -234,11 +242,13 @@ impl Model {
         let is_known = known.is_some();
         let mut out = packet.clone();
         let mut to_host = false;
+        let mut to_peer = None;
         let mut balanced = None;
         let mut left = None;
         match known {
-            Some(Memory::Reply { client, vip, to_host: host, .. }) => {
+            Some(Memory::Reply { client, vip, to_host: host, to_node, .. }) => {
                 to_host = host;
+                to_peer = to_node;
                 if let Some(vip) = vip {
                     set_source(&mut out, vip);
                     set_destination(&mut out, client);
@@ -258,11 +268,15 @@ impl Model {
                 }
             },
         }
-        let target = if to_host { Target::Host } else { self.find(out.dst, place)? };
+        let target = match to_peer {
+            _ if to_host => Target::Host,
+            Some(vtep) => Target::Node { vtep, mac: mac(out.dst) },
+            None => self.find(out.dst, place, balanced.is_some())?,
+        };
         if balanced.is_some() {
             match target {
                 Target::Pod(port) if port == place => out.src = net_of(out.src).gateway,
-                Target::Host if place == Place::HostPort => return Err(Drop::Hairpin),
+                Target::Host if place == Place::HostPort => out.src = net_of(out.src).loopback,
                 _ => {}
             }
             self.settle_source(&tuple, &mut out, is_known)?;
@@ -324,11 +338,14 @@ impl Model {
         if ![PEER, PLAIN].contains(&vtep) {
             return Err(Drop::UnknownVtep);
         }
-        if owner(packet.src) != Some(vtep) {
+        let from_node_itself = packet.src == IpAddr::from(vtep);
+        if !from_node_itself && owner(packet.src) != Some(vtep) {
             return Err(Drop::ForgedInnerSource);
         }
+        let is_reply = matches!(known, Some(Memory::Reply { .. }));
         let place = match packet.dst {
             host if host == net_of(host).gateway => Place::HostPort,
+            host if host == IpAddr::from(NODE) && is_reply => Place::HostPort,
             pod => *self.endpoints.get(&pod).ok_or(Drop::NoEndpoint)?,
         };
         let mut out = packet.clone();
@@ -339,6 +356,8 @@ impl Model {
                 set_source(&mut out, vip);
                 set_destination(&mut out, client);
             }
+        } else if from_node_itself && !to_host {
+            self.expect_reply_to(vtep, place, &tuple, packet, known);
         } else {
             self.flows.remove(&tuple);
         }
@@ -350,13 +369,41 @@ impl Model {
         })
     }
 
+    /// The pod at `place` is asked by the process of another node: what it answers goes there, past the host.
+    fn expect_reply_to(
+        &mut self,
+        vtep: Ipv4Addr,
+        place: Place,
+        &tuple: &Tuple,
+        packet: &Packet,
+        known: Option<Memory>,
+    ) {
+        if known.is_some() {
+            return;
+        }
+        let state = State::first(packet);
+        self.flows.insert(tuple, Memory::Arrived { origin: (Place::Uplink, Some(vtep)), state });
+        let reply = Memory::Reply {
+            origin: (place, None),
+            client: tuple.1,
+            vip: None,
+            choice: None,
+            to_host: false,
+            to_node: Some(vtep),
+            state,
+        };
+        self.flows.insert((tuple.0, tuple.2, tuple.1), reply);
+    }
+
     /// What is remembered of the packet's flow, if it is still its flow.
     fn known(&mut self, tuple: &Tuple, from: Origin, src_mac: [u8; 6], packet: &Packet) -> Option<Memory> {
         let from_its_mac = from.0 == Place::Uplink
             || src_mac == if from.0 == Place::HostPort { host_mac().0 } else { mac(packet.src).0 };
         let memory = self.flows.get_mut(tuple)?;
-        let (Memory::Request { origin, .. } | Memory::Left { origin, .. } | Memory::Reply { origin, .. }) =
-            memory;
+        let (Memory::Request { origin, .. }
+        | Memory::Left { origin, .. }
+        | Memory::Reply { origin, .. }
+        | Memory::Arrived { origin, .. }) = memory;
         if *origin != from || !from_its_mac {
             return None;
         }
@@ -482,7 +529,7 @@ impl Model {
         Err(Drop::NoSourcePort)
     }
 
-    fn find(&self, dst: IpAddr, place: Place) -> Result<Target, Drop> {
+    fn find(&self, dst: IpAddr, place: Place, balanced: bool) -> Result<Target, Drop> {
         if let Some(&port) = self.endpoints.get(&dst) {
             return Ok(Target::Pod(port));
         }
@@ -492,7 +539,7 @@ impl Model {
         match owner(dst) {
             Some(PLAIN) => Ok(Target::Node { vtep: PLAIN, mac: PLAIN_MAC }),
             Some(vtep) => Ok(Target::Node { vtep, mac: mac(dst) }),
-            None if place == Place::HostPort => Err(Drop::NoRoute),
+            None if place == Place::HostPort && !balanced => Err(Drop::NoRoute),
             None => Ok(Target::Host),
         }
     }
@@ -529,7 +576,15 @@ impl Model {
                 };
                 self.flows.insert(
                     reply,
-                    Memory::Reply { origin, client: tuple.1, vip, choice, to_host: from_host, state },
+                    Memory::Reply {
+                        origin,
+                        client: tuple.1,
+                        vip,
+                        choice,
+                        to_host: from_host,
+                        to_node: None,
+                        state,
+                    },
                 );
             }
         }

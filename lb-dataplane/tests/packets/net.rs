@@ -13,6 +13,8 @@ pub struct Net {
     /// For names of tests.
     pub name: &'static str,
     pub gateway: IpAddr,
+    /// Stands for this node's own processes where a service leads them back to the host.
+    pub loopback: IpAddr,
     /// On this node, on port A.
     pub pod_a: IpAddr,
     /// On this node, on port B.
@@ -37,6 +39,7 @@ pub const NETS: [&Net; 2] = [&IPV4, &IPV6];
 pub static IPV4: Net = Net {
     name: "ipv4",
     gateway: v4(10, 244, 1, 1),
+    loopback: v4(10, 244, 1, 0),
     pod_a: v4(10, 244, 1, 5),
     pod_b: v4(10, 244, 1, 6),
     pod_c: v4(10, 244, 2, 7),
@@ -51,6 +54,7 @@ pub static IPV4: Net = Net {
 pub static IPV6: Net = Net {
     name: "ipv6",
     gateway: v6(1, 1),
+    loopback: v6(1, 0),
     pod_a: v6(1, 5),
     pod_b: v6(1, 6),
     pod_c: v6(2, 7),

@@ -184,12 +184,14 @@ fn leaving(net: &'static Net) -> impl Strategy<Value = Step> {
     let dst = select(destinations);
     let forged = prop::option::weighted(0.05, select(vec![net.pod_a, net.pod_b, net.pod_c, net.gateway]));
     let forged_mac = prop::bool::weighted(0.03);
-    (place, dst, forged, forged_mac, transport(), ttl(), options(net), payload()).prop_map(
-        |(place, dst, forged, forged_mac, transport, ttl, options, payload)| {
+    // A process of the node asks from its place in the overlay, or from its underlay address.
+    let host = select([net.gateway; 2].into_iter().chain(net.underlay.first().copied()).collect::<Vec<_>>());
+    (place, host, dst, forged, forged_mac, transport(), ttl(), options(net), payload()).prop_map(
+        |(place, host, dst, forged, forged_mac, transport, ttl, options, payload)| {
             let (own, own_mac) = match place {
                 Place::PortA => (net.pod_a, mac(net.pod_a)),
                 Place::PortB => (net.pod_b, mac(net.pod_b)),
-                _ => (net.gateway, host_mac()),
+                _ => (host, host_mac()),
             };
             // The host forwards requests for others, and pods do not. It does not answer in a pod's name from a backend's
             // port: that would take the reply half of a live flow, which the programs put back within a second and
@@ -207,7 +209,10 @@ fn leaving(net: &'static Net) -> impl Strategy<Value = Step> {
 fn arriving(net: &'static Net) -> impl Strategy<Value = Step> {
     const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
     let vtep = select(vec![PEER, PEER, PEER, PEER, PEER, PLAIN, STRANGER]);
-    let src = select(vec![net.pod_c, net.pod_c, net.pod_c, net.pod_c, net.pod_d, net.pod_b, net.outside]);
+    let mut sources = vec![net.pod_c, net.pod_c, net.pod_c, net.pod_c, net.pod_d, net.pod_b, net.outside];
+    // The peer itself, twice as often.
+    sources.extend(net.underlay.get(1).into_iter().chain(net.underlay.iter()));
+    let src = select(sources);
     let mut destinations = vec![net.pod_a, net.pod_a, net.pod_b, net.pod_b, net.gateway, net.pod_c];
     destinations.extend(net.underlay.first());
     let dst = select(destinations);

@@ -4,23 +4,28 @@
 use std::collections::HashSet;
 
 use lb_dataplane::{
-    Hop,
+    Drop, Hop,
     desired::{Affinity, Protocol, Service},
 };
 
 use crate::{
-    build::{arriving, from, from_host, name, packet, sent, syn, tcp, to, udp, with},
+    build::{
+        arriving, dropped, echo, from, from_host, name, packet, sent, syn, tcp, to, to_host, udp, with,
+        wrapped,
+    },
     frame::{Body, Frame, Packet, Transport},
-    net::Net,
+    net::{Net, mac},
     services::backend_of,
     table::Story,
-    world::{PEER, Place, World, service},
+    world::{NODE, PEER, Place, VNI, World, service},
 };
 
 /// Every test of this file.
 pub const TESTS: &[(&str, Story)] = &[
     ("c_a_pod_reaches_itself_through_its_service", hairpin),
     ("c_a_nodes_process_is_not_taken_for_a_pod_that_reaches_itself", hairpin_beside_host),
+    ("c_a_nodes_process_reaches_backends_that_only_its_host_leads_to", host_to_host),
+    ("c_a_nodes_process_may_ask_from_its_underlay_address", from_underlay_address),
     ("c_connections_that_look_alike_live_side_by_side_in_every_order", look_alikes),
     ("c_datagrams_that_look_alike_live_side_by_side", alike_datagrams),
     ("c_affinity_misses_when_its_backend_goes_and_never_drops", affinity_misses),
@@ -88,6 +93,59 @@ fn hairpin_beside_host(net: &Net) {
         }
         assert_ne!(arrived[0].1.transport.ports(), arrived[1].1.transport.ports());
     }
+}
+
+/// The node itself, and machines beyond it.
+fn host_to_host(net: &Net) {
+    let mut world = World::new(&name(net, "host_to_host"));
+    for &backend in [net.gateway, net.outside].iter().chain(net.underlay.first()) {
+        world.set_services(&[echo(net, &[(backend, 80)])]);
+        for transport in [syn(PORT, 8000), tcp(PORT, 8000)] {
+            let request = from_host(&packet(net.gateway, net.vip(0), transport));
+            let seen = packet(net.loopback, backend, transport.with_ports(PORT, 80));
+            assert_eq!(sent(&mut world, Place::HostPort, &request), (Hop::PortToHost, to_host(seen)));
+            let answer = from_host(&packet(backend, net.loopback, tcp(80, PORT)));
+            let undone = packet(net.vip(0), net.gateway, tcp(8000, PORT));
+            assert_eq!(sent(&mut world, Place::HostPort, &answer), (Hop::PortToHost, to_host(undone)));
+        }
+    }
+}
+
+/// The peer asks pod A, and this node asks a pod of the peer's; each is answered by way of the overlay, also after whatever
+/// makes flows stale.
+fn from_underlay_address(net: &Net) {
+    let [node, peer, ..] = *net.underlay else {
+        return;
+    };
+    let mut world = World::new(&name(net, "underlay_address"));
+    for (transport, answering) in [(syn(PORT, 80), tcp(80, PORT)), (udp(PORT, 53), udp(53, PORT))] {
+        let request = packet(peer, net.pod_a, transport);
+        let seen = (Hop::UplinkToPort, to(net.pod_a, request.clone()));
+        let answer = packet(net.pod_a, peer, answering);
+        let answered = with(answer.clone(), |p| p.ttl = 63);
+        let back = wrapped(NODE, PEER, VNI, mac(peer), mac(net.pod_a), answered);
+        let asked = packet(node, net.pod_c, transport);
+        let returned = packet(net.pod_c, node, answering);
+        for _ in 0..2 {
+            assert_eq!(sent(&mut world, Place::Uplink, &arriving(PEER, &request)), seen);
+            assert_eq!(sent(&mut world, Place::HostPort, &from_host(&asked)).0, Hop::PortToOverlay);
+            for _ in 0..2 {
+                assert_eq!(
+                    sent(&mut world, Place::PortA, &from(&answer)),
+                    (Hop::PortToOverlay, back.clone())
+                );
+                let arrived = sent(&mut world, Place::Uplink, &arriving(PEER, &returned));
+                assert_eq!(arrived, (Hop::UplinkToHost, to_host(returned.clone())));
+                world.set_services(&[echo(net, &[(net.pod_b, 80)])]);
+                world.set_services(&[]);
+            }
+        }
+    }
+    // What nobody asked for goes where it always went.
+    let unasked = from(&packet(net.pod_a, peer, udp(54, PORT)));
+    assert_eq!(sent(&mut world, Place::PortA, &unasked).0, Hop::PortToHost);
+    let unasked = arriving(PEER, &packet(net.pod_c, node, udp(54, PORT)));
+    assert_eq!(dropped(&mut world, Place::Uplink, &unasked), Drop::NoEndpoint);
 }
 
 /// All interleavings of sequences that have this many steps each, as the order of who is next.
