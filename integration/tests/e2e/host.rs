@@ -44,6 +44,41 @@ pub(crate) fn node_reaches_vips(stack: Stack) -> Result<()> {
     Ok(())
 }
 
+/// Backends of the host's network, on the node that asks and on another one, and a pod.
+pub(crate) fn c_everybody_reaches_backends_on_the_hosts_network() -> Result<()> {
+    let scene = Scene::with_servers_on(Cluster::builder().nodes(3), &[1])?;
+    let nodes = scene.cluster.nodes();
+    let mut service = scene.service();
+    let mut programs = Vec::new();
+    for (node, name) in nodes[..2].iter().zip(["node1", "node2"]) {
+        programs.push(node.serve_as(name, 9000, &node.log_path("echo"))?);
+        service = service.to(node.address().into(), 9000);
+    }
+    scene.cluster.set_services([service])?;
+    for client in nodes.iter().map(|node| &***node).chain([&**scene.client]) {
+        let report = client.load(scene.vip(), 600, Connections::New)?;
+        ensure!(report.failures.is_empty(), "{:?}", report.failures.first());
+        ensure!(report.servers.len() == 3, "only {:?} answered", report.servers);
+        for _ in 0..6 {
+            client.ask_udp(scene.vip())?;
+        }
+    }
+    Ok(())
+}
+
+/// Pods of other nodes, and services, see a process of a node at the address that it asks from, whichever that is.
+pub(crate) fn c_a_node_process_may_ask_from_its_underlay_address() -> Result<()> {
+    let scene = Scene::with_servers_on(Cluster::builder().nodes(2), &[1, 2])?;
+    let node = scene.cluster.node(1)?;
+    let from = node.address();
+    let servers = scene.servers.iter().map(|server| SocketAddr::new(server.address(), 80));
+    for server in servers.chain([scene.vip(); 6]) {
+        let answer = node.exec(&format!("curl -sS --max-time 10 --interface {from} http://{server}/"))?;
+        ensure!(answer.contains(&from.to_string()), "{server} did not see {from}: {answer}");
+    }
+    Ok(())
+}
+
 pub(crate) fn a_pod_reaches_its_node() -> Result<()> {
     pod_reaches_its_node(Stack::V4, &[[10, 244, 1, 1].into(), [192, 168, 77, 1].into()])
 }

@@ -116,6 +116,8 @@ fn main() -> ExitCode {
         containerlab::a_containerlab_of_two_nodes_and_a_plain_vtep_comes_up,
         host::a_node_process_reaches_pods_on_every_node,
         host::a_node_process_reaches_vips,
+        host::c_everybody_reaches_backends_on_the_hosts_network,
+        host::c_a_node_process_may_ask_from_its_underlay_address,
         host::a_pod_reaches_its_node,
         host::a_pod_reaches_other_nodes,
         outside::a_pod_reaches_the_outside_masqueraded,

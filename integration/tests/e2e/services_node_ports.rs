@@ -97,6 +97,7 @@ pub(crate) fn c_with_a_local_policy_the_outside_is_answered_by_the_node_it_asks(
     let node = asked.scene.cluster.node(3)?;
     let report = node.load(asked.at(3)?, ASKED, Connections::New)?;
     ensure!(answerers(&report)?.len() == 2, "{:?} answered", report.servers);
+    ensure!(report.translated == 0, "{} of {ASKED} did not see the node's address", report.translated);
     let report = node.load(asked.at(2)?, ASKED, Connections::New)?;
     ensure!(answerers(&report)? == BTreeSet::from(["server1"]), "{:?} answered", report.servers);
     Ok(())

@@ -40,14 +40,16 @@ pub(super) fn chains(ports: &[Frontend]) -> Vec<Chain> {
     ]
 }
 
-/// Lets replies come back here. What only this node's own pods answer comes back by itself, and keeps its source.
-pub(super) fn masquerade(ports: &[Frontend]) -> Option<Rule> {
+/// Lets replies come back here. What only this node's own pods answer comes back by itself, and keeps its source; and so does
+/// what this node's own processes ask from `address`, to which the overlay leads replies.
+pub(super) fn masquerade(ports: &[Frontend], address: Ipv4Addr) -> Option<Rule> {
     let is_needed = ports.iter().any(|port| port.vip == IpAddr::from(NodePorts::INSIDE));
     is_needed.then(|| Rule {
         purpose: "node ports",
         statements: vec![
             compare(meta(MetaKey::Oifname), Operator::EQ, text(HOST)),
             compare(field("ip", "daddr"), Operator::EQ, text(NodePorts::INSIDE.to_string())),
+            compare(field("ip", "saddr"), Operator::NEQ, text(address.to_string())),
             Statement::Masquerade(None),
         ],
     })
