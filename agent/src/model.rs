@@ -94,6 +94,15 @@ impl Node {
         self.gateways().find(|gateway| gateway.is_ipv4() == other.is_ipv4())
     }
 
+    /// What stands for its own processes where a service leads them back to its stack: the address before its own in its
+    /// IPv4 pod prefix, as the programs derive it.
+    pub(crate) fn service_loopback(&self) -> Option<Ipv4Addr> {
+        self.pod_cidrs.iter().filter(|cidr| has_room(cidr)).find_map(|cidr| match cidr {
+            IpNet::V4(cidr) => Some(cidr.network()),
+            IpNet::V6(_) => None,
+        })
+    }
+
     /// Its first IPv6 pod prefix, if it has one.
     pub(crate) fn ipv6(&self) -> Option<IpNet> {
         self.pod_cidrs.iter().copied().find(|cidr| cidr.addr().is_ipv6())

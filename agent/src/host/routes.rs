@@ -2,7 +2,10 @@
 //!
 //! Only routes with that number are ever changed or deleted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -34,17 +37,21 @@ pub(crate) fn wanted(network: &Network, oif: u32) -> Vec<Route> {
     let vips = balanced.flat_map(|service| &service.frontends).map(|frontend| IpNet::from(frontend.vip));
     let node_ports = network.node_ports().into_iter().map(|frontend| IpNet::from(frontend.vip));
     let prefixes: BTreeSet<IpNet> = pods.chain(vips).chain(node_ports).collect();
+    // A server that has not chosen an address answers this node's processes from the one they asked.
+    let loopback =
+        network.node.service_loopback().map(|to| (IpAddr::from(to).into(), network.node.address.into()));
+    let with_source = |to: IpNet| Some((to, network.node.gateway_like(to.addr())?));
     prefixes
         .into_iter()
-        .filter_map(|to| {
-            Some(Route {
-                to,
-                via: Some(link_gateway(to.addr())),
-                oif,
-                onlink: true,
-                src: Some(network.node.gateway_like(to.addr())?),
-                protocol: PROTOCOL,
-            })
+        .filter_map(with_source)
+        .chain(loopback)
+        .map(|(to, src): (IpNet, IpAddr)| Route {
+            to,
+            via: Some(link_gateway(to.addr())),
+            oif,
+            onlink: true,
+            src: Some(src),
+            protocol: PROTOCOL,
         })
         .collect()
 }
@@ -134,15 +141,17 @@ mod tests {
         let network = crate::model::tests::network();
         let routes = wanted(&network, 3);
         let to: Vec<_> = routes.iter().map(|route| route.to.to_string()).collect();
-        assert_eq!(to, ["10.96.0.10/32", "10.244.1.0/24", "10.244.2.0/24"]);
+        assert_eq!(to, ["10.96.0.10/32", "10.244.1.0/24", "10.244.2.0/24", "10.244.1.0/32"]);
         assert_eq!(routes[1], route("10.244.1.0/24"));
+        let answers = Route { src: Some(network.node.address.into()), ..route("10.244.1.0/32") };
+        assert_eq!(routes[3], answers, "a server answers from the address that it was asked at");
     }
 
     #[test]
     fn each_family_goes_by_its_own_gateway_and_from_its_own_address() {
         let routes = wanted(&crate::model::tests::dual_stack(), 3);
         let to: Vec<_> = routes.iter().map(|route| route.to.to_string()).collect();
-        assert_eq!(to[3..], ["fd00:10:244:1::/64", "fd00:10:244:2::/64"]);
+        assert_eq!(to[3..5], ["fd00:10:244:1::/64", "fd00:10:244:2::/64"]);
         let expected = Route {
             via: Some("fe80::1".parse().unwrap()),
             src: Some("fd00:10:244:1::1".parse().unwrap()),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use integration::{Cluster, Stack, load::Connections, ping::Ping};
+use integration::{Cluster, Netns, Stack, load::Connections, ping::Ping};
 
 use crate::scene::{Scene, ensure_perfect};
 
@@ -52,15 +52,20 @@ pub(crate) fn c_everybody_reaches_backends_on_the_hosts_network() -> Result<()> 
     let mut programs = Vec::new();
     for (node, name) in nodes[..2].iter().zip(["node1", "node2"]) {
         programs.push(node.serve_as(name, 9000, &node.log_path("echo"))?);
-        service = service.to(node.address().into(), 9000);
+        service = service.to(node.address(), 9000);
     }
     scene.cluster.set_services([service])?;
-    for client in nodes.iter().map(|node| &***node).chain([&**scene.client]) {
+    let ask = |client: &Netns| -> Result<()> {
         let report = client.load(scene.vip(), 600, Connections::New)?;
         ensure!(report.failures.is_empty(), "{:?}", report.failures.first());
         ensure!(report.servers.len() == 3, "only {:?} answered", report.servers);
+        Ok(())
+    };
+    ask(&scene.client)?;
+    for node in nodes {
+        ask(node)?;
         for _ in 0..6 {
-            client.ask_udp(scene.vip())?;
+            node.ask_udp(scene.vip())?;
         }
     }
     Ok(())
