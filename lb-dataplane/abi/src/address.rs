@@ -19,6 +19,7 @@ pub trait Address: Copy + PartialEq + Eq + 'static {
     /// What stands for a node's own processes where a service leads them back to the host's stack, which takes nothing from
     /// an address of its own: the first address of the node's pod prefix, which nobody has. `self` is the second, the
     /// node's own (its gateway address); [`Address::NONE`] if it cannot be.
+    #[must_use]
     fn service_loopback(self) -> Self;
     /// True for an address of many, which the overlay leads nowhere.
     fn is_multicast(self) -> bool;
