@@ -159,6 +159,10 @@ fn open<F: Family>(
     }
     let endpoint = F::Addr::find_endpoint(&EndpointKey::new(vni, key.dst)).ok_or(Drop::NoEndpoint)?;
     let mut to_host = endpoint.is_host();
+    if from_peer_itself && to_host {
+        // Among themselves nodes need no overlay, and would answer past it.
+        return Err(Drop::ForgedInnerSource);
+    }
     if let Some(reply) = known
         && reply.forward == 0
         && flow::holds::<F>(reply, vni, key.dst)
@@ -178,7 +182,7 @@ fn open<F: Family>(
     flow.action = action as u8;
     flow.to_ifindex = ifindex;
     flow.dst_mac = mac;
-    if from_peer_itself && flow.forward == 1 && !to_host {
+    if from_peer_itself && flow.forward == 1 {
         keep_reply_half::<F>(node, packet, vtep, flow, known.is_some(), (reply_key, reply))?;
     }
     // A packet can go on without this entry, so a full table costs it speed and nothing else.
@@ -210,13 +214,13 @@ fn keep_reply_half<F: Family>(
         // How far the pod has come is its own affair.
         reply.tcp_state = there.tcp_state;
     }
-    let target = forward::Target::peer(node, vtep, key.dst, key.src);
     reply.forward = 0;
-    reply.action = target.action as u8;
-    reply.to_ifindex = target.ifindex;
-    reply.to_vtep = target.vtep;
-    reply.next_hop = target.next_hop;
-    (reply.dst_mac, reply.src_mac) = (target.dst_mac, target.src_mac);
+    reply.action = Action::ToOverlay as u8;
+    reply.to_ifindex = node.uplink_ifindex;
+    reply.to_vtep = vtep;
+    reply.next_hop = 0;
+    // Whoever sent it takes what is for its own MAC.
+    (reply.dst_mac, reply.src_mac) = (packet.src_mac, key.dst.mac());
     (reply.src, reply.src_port) = (key.dst, key.dst_port);
     (reply.dst, reply.dst_port) = (key.src, key.src_port);
     (reply.from_ifindex, reply.from_mac, reply.from_vtep) = (flow.to_ifindex, flow.dst_mac, 0);

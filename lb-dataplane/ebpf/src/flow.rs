@@ -201,12 +201,10 @@ pub fn carry_on<A: Address>(flow: &mut Flow<A>, reply: &Flow<A>) {
     flow.tcp_state = reply.tcp_state;
 }
 
-/// The tunnel end that `reply` leads to, if that is whom it is for: another node's own process, at that node's underlay
-/// address. 0 otherwise.
+/// True if `reply` is for another node's own process, at that node's underlay address.
 #[inline(always)]
-pub fn peer_itself<A: Address>(reply: &Flow<A>) -> u32 {
-    let is_for_it = action(reply) == Action::ToOverlay && reply.dst.is_ipv4(reply.to_vtep);
-    if is_for_it && maps::is_peer(reply.to_vtep) { reply.to_vtep } else { 0 }
+pub fn is_for_peer_itself<A: Address>(reply: &Flow<A>) -> bool {
+    action(reply) == Action::ToOverlay && reply.dst.is_ipv4(reply.to_vtep) && maps::is_peer(reply.to_vtep)
 }
 
 /// The action of `flow`; entries are written by these programs only, so there always is one.

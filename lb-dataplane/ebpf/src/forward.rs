@@ -24,16 +24,16 @@ pub struct Target {
 }
 
 impl Target {
-    /// The node whose tunnel end `vtep` is, itself. The kernel looks its underlay next hop up.
+    /// The node whose own process `reply` answers.
     #[inline(always)]
-    pub fn peer<A: Address>(node: &Node, vtep: u32, source: A, destination: A) -> Self {
+    pub fn asker<A: Address>(node: &Node, reply: &Flow<A>) -> Self {
         Self {
             action: Action::ToOverlay,
             ifindex: node.uplink_ifindex,
-            vtep,
-            next_hop: 0,
-            dst_mac: destination.mac(),
-            src_mac: source.mac(),
+            vtep: reply.to_vtep,
+            next_hop: reply.next_hop,
+            dst_mac: reply.dst_mac,
+            src_mac: reply.src_mac,
         }
     }
 

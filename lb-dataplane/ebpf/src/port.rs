@@ -121,12 +121,14 @@ fn open<F: Family>(
         flow.tcp_state = known.tcp_state;
     }
     let mut to_host = false;
-    let mut to_peer = 0;
+    let mut asker = None;
     match known {
         Some(reply) if reply.forward == 0 => {
             flow::carry_on(flow, reply);
             to_host = flow::action(reply) == Action::ToHost;
-            to_peer = flow::peer_itself(reply);
+            if flow::is_for_peer_itself(reply) {
+                asker = Some(Target::asker(node, reply));
+            }
         }
         _ => match lb::choose::<F>(vni, packet, known)? {
             Choice::NoService => {}
@@ -150,8 +152,8 @@ fn open<F: Family>(
     let balanced = flow.rewrite == Rewrite::Destination as u8;
     let target = if to_host {
         Target::host(node)
-    } else if to_peer != 0 {
-        Target::peer(node, to_peer, flow.src, flow.dst)
+    } else if let Some(asker) = asker {
+        asker
     } else {
         forward::resolve::<F>(node, vni, flow.src, flow.dst, origin, balanced)?
     };

@@ -64,7 +64,8 @@ enum Memory {
         vip: Option<(IpAddr, u16)>,
         choice: Option<Choice>,
         to_host: bool,
-        to_node: Option<Ipv4Addr>,
+        /// Its tunnel end, and the MAC that it sent from.
+        to_node: Option<(Ipv4Addr, [u8; 6])>,
         state: State,
     },
     /// A request of another node's own process, on its way to a pod.
@@ -270,7 +271,7 @@ impl Model {
         }
         let target = match to_peer {
             _ if to_host => Target::Host,
-            Some(vtep) => Target::Node { vtep, mac: mac(out.dst) },
+            Some((vtep, mac)) => Target::Node { vtep, mac: Mac(mac) },
             None => self.find(out.dst, place, balanced.is_some())?,
         };
         if balanced.is_some() {
@@ -345,20 +346,23 @@ impl Model {
         let is_reply = matches!(known, Some(Memory::Reply { .. }));
         let place = match packet.dst {
             host if host == net_of(host).gateway => Place::HostPort,
-            host if host == IpAddr::from(NODE) && is_reply => Place::HostPort,
+            host if host == IpAddr::from(NODE) && (is_reply || from_node_itself) => Place::HostPort,
             pod => *self.endpoints.get(&pod).ok_or(Drop::NoEndpoint)?,
         };
         let mut out = packet.clone();
         let mut to_host = place == Place::HostPort;
+        if from_node_itself && to_host {
+            return Err(Drop::ForgedInnerSource);
+        }
         if let Some(Memory::Reply { client, vip, to_host: host, .. }) = known {
             to_host |= host;
             if let Some(vip) = vip {
                 set_source(&mut out, vip);
                 set_destination(&mut out, client);
             }
-        } else if from_node_itself && !to_host {
-            self.expect_reply_to(vtep, place, &tuple, packet, known);
-        } else {
+        } else if from_node_itself && known.is_none() {
+            self.expect_reply_to((vtep, src_mac), place, &tuple, packet);
+        } else if !from_node_itself {
             self.flows.remove(&tuple);
         }
         check_sctp(packet, &out, piece)?;
@@ -370,26 +374,16 @@ impl Model {
     }
 
     /// The pod at `place` is asked by the process of another node: what it answers goes there, past the host.
-    fn expect_reply_to(
-        &mut self,
-        vtep: Ipv4Addr,
-        place: Place,
-        &tuple: &Tuple,
-        packet: &Packet,
-        known: Option<Memory>,
-    ) {
-        if known.is_some() {
-            return;
-        }
+    fn expect_reply_to(&mut self, node: (Ipv4Addr, [u8; 6]), place: Place, &tuple: &Tuple, packet: &Packet) {
         let state = State::first(packet);
-        self.flows.insert(tuple, Memory::Arrived { origin: (Place::Uplink, Some(vtep)), state });
+        self.flows.insert(tuple, Memory::Arrived { origin: (Place::Uplink, Some(node.0)), state });
         let reply = Memory::Reply {
             origin: (place, None),
             client: tuple.1,
             vip: None,
             choice: None,
             to_host: false,
-            to_node: Some(vtep),
+            to_node: Some(node),
             state,
         };
         self.flows.insert((tuple.0, tuple.2, tuple.1), reply);
