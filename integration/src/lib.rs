@@ -4,6 +4,8 @@
 //! Tests and the demo are written over it. It holds nothing of what Beeline itself does: it starts programs,
 //! speaks the CNI to them, sends packets and reads counters, all from outside.
 
+pub mod api_server;
+pub mod bench;
 pub mod binaries;
 pub mod callers;
 pub mod capture;
@@ -34,6 +36,7 @@ pub mod traffic;
 pub mod underlay;
 pub mod wait;
 
+pub use api_server::ApiServer;
 pub use cluster::Cluster;
 pub use config::{Affinity, Attach, Protocol, Service};
 pub use family::{Family, Stack};

@@ -45,9 +45,19 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
+    /// `dev` and `build`; nothing for what the crate itself is made of.
+    kind: Option<String>,
 }
 
-/// Dependencies of each crate of the workspace at `manifest`, tests' and build scripts' included.
+impl Dependency {
+    /// Any crate's tests may be driven by what drives all programs.
+    fn is_harness(&self) -> bool {
+        self.name == "integration" && self.kind.as_deref() == Some("dev")
+    }
+}
+
+/// Dependencies of each crate of the workspace at `manifest`, tests' and build scripts' included, but for the
+/// harness of tests.
 fn dependencies(manifest: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"])
@@ -56,8 +66,8 @@ fn dependencies(manifest: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     let names = |package: Package| {
-        let dependencies = package.dependencies.into_iter().map(|dependency| dependency.name);
-        (package.name, dependencies.collect())
+        let dependencies = package.dependencies.into_iter().filter(|dependency| !dependency.is_harness());
+        (package.name, dependencies.map(|dependency| dependency.name).collect())
     };
     Ok(metadata.packages.into_iter().map(names).collect())
 }

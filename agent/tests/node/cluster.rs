@@ -3,10 +3,12 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    time::{Duration, Instant},
 };
 
+use integration::{ApiServer, Netns};
 use k8s_openapi::api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
@@ -18,10 +20,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    api_server::{self, ApiServer},
-    machine::Machine,
-};
+use crate::machine::Machine;
+
+/// Where the API server is: the machine's own address.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 
 /// A machine that is node `node1` of a cluster.
 struct Cluster {
@@ -34,13 +36,14 @@ struct Cluster {
 impl Cluster {
     /// A cluster with the nodes `node1` and `node2`, whose agent may do what our manifest allows it, and no more.
     fn new() -> Self {
-        let program = api_server::program();
         let mut machine = Machine::new();
-        let server = ApiServer::start(&program, &machine);
-        let client = server.client(&machine, "admin").unwrap();
+        machine.ip("link set lo up");
+        let this = Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap();
+        let server = ApiServer::start(&this, ADDRESS, &machine.path("cluster")).unwrap();
+        let client = machine.block_on(server.client("admin")).unwrap();
         machine.take_from(vec![
             "--kubeconfig".into(),
-            server.kubeconfig("agent").into(),
+            server.kubeconfig("agent").unwrap().into(),
             "--node=node1".into(),
             "--metrics-address=192.168.77.1:9965".into(),
             "--cni-conf-dir".into(),
@@ -171,8 +174,15 @@ fn a_cluster_is_followed_from_its_lists_to_the_last_change() {
     assert_eq!((told.node.as_str(), told.pod_cidrs.len()), ("node1", 1));
 
     // Services and slices.
+    let own = |what: &str| metric(&format!("beeline_network_programming_duration_seconds_{what}"));
+    let (count, sum, start) = (own("count"), own("sum"), Instant::now());
     cluster.set_slice("echo-2", "echo", &[]);
     cluster.until_services("an endpoint goes", &[ECHO.trim_end_matches(" 10.244.2.7:8080")]);
+    cluster.machine.until("it is measured", || own("count") > count + 0.5);
+    let (more, took) = (own("count") - count, own("sum") - sum);
+    // It waits 4 ms for what may come with a change.
+    let possible = 0.004..start.elapsed().as_secs_f64();
+    assert!(more < 1.5 && possible.contains(&took), "{more} changes took {took} s of {possible:?}");
     cluster.set_service("other", "10.96.0.11", &none, &json!({ "sessionAffinity": "ClientIP" }));
     let others = [ECHO.trim_end_matches(" 10.244.2.7:8080"), "default/other:http 10.96.0.11:80/tcp ->"];
     cluster.until_services("a service comes", &others);
@@ -284,7 +294,7 @@ fn without_the_api_server_all_stays_and_what_changed_meanwhile_is_made_good_with
     let both = [ECHO, "default/gone:http 10.96.0.11:80/tcp ->"];
     cluster.until_services("what was there is in the maps", &both);
 
-    cluster.server.kill();
+    cluster.server.kill().unwrap();
     cluster.machine.until("it is told", || cluster.machine.error().contains("cannot hear of "));
     assert!(ask("/readyz").starts_with("200"), "packets go on, and pods can be wired");
     cluster.until_services("all stays", &both);
@@ -301,14 +311,12 @@ fn without_the_api_server_all_stays_and_what_changed_meanwhile_is_made_good_with
 
     // Somebody removes a service while no agent can see it.
     cluster.machine.kill();
-    let machine = &cluster.machine;
-    cluster.server.serve(machine);
+    cluster.server.serve().unwrap();
     cluster.delete_service("gone");
-    cluster.server.kill();
+    cluster.server.kill().unwrap();
     cluster.machine.start();
     cluster.machine.until("it looks again", || cluster.machine.error().contains("cannot hear of "));
-    let machine = &cluster.machine;
-    cluster.server.serve(machine);
+    cluster.server.serve().unwrap();
     cluster.machine.until("what stayed never goes", || {
         let services = cluster.machine.services();
         assert!(services.iter().any(|line| line == ECHO), "{services:?}");

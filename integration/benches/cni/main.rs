@@ -4,11 +4,16 @@ mod contender;
 mod measure;
 mod report;
 
-use std::{fs, num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, process::ExitCode};
 
-use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
-use integration::{Attach, Cluster, binaries, progress::Progress, sandbox};
+use anyhow::Result;
+use clap::Parser;
+use integration::{
+    Attach, Cluster,
+    bench::{self, Output},
+    progress::Progress,
+    sandbox,
+};
 
 use contender::Contender;
 use report::Report;
@@ -30,36 +35,15 @@ struct Arguments {
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = attach)]
     attach: Attach,
 
-    /// A table for people, or JSON for programs.
-    #[arg(long, short, value_enum, value_name = "text|json", hide_possible_values = true, default_value_t)]
-    output: Format,
-
-    /// What `cargo bench` says to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 const AFTER_HELP: &str = "\
 The same figures are left in target/bench/cni.json. Other work on the machine disturbs them; ratios least of all.";
 
-/// Who reads the figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A person.
-    #[default]
-    Text,
-    /// A program.
-    Json,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -70,15 +54,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let contenders = [Contender::beeline(&cluster)?, Contender::bridge(&cluster)?];
     let measured = measure::all(&contenders, arguments.rounds.get(), arguments.bursts.get(), &progress)?;
     progress.done();
-    let report = Report::new(&measured);
-    let json = serde_json::to_string_pretty(&report)?;
-    let file = output_file()?;
-    fs::write(&file, format!("{json}\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    match arguments.output {
-        Format::Text => print!("{report}"),
-        Format::Json => println!("{json}"),
-    }
-    Ok(())
+    arguments.output.tell("cni", &Report::new(&measured))
 }
 
 fn attach(text: &str) -> Result<Attach, String> {
@@ -88,11 +64,4 @@ fn attach(text: &str) -> Result<Attach, String> {
         "clsact" => Ok(Attach::Clsact),
         _ => Err("it may be auto, tcx or clsact".into()),
     }
-}
-
-/// Where the figures are left.
-fn output_file() -> Result<PathBuf> {
-    let dir = binaries::target_dir()?.with_file_name("bench");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir.join("cni.json"))
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use integration::bench::percentile;
 use serde::Serialize;
 
 use crate::{
@@ -71,14 +72,6 @@ impl Row {
             p99_ratio: ratio(p99_ms),
         }
     }
-}
-
-/// The duration, in milliseconds, that `percent` of all do not exceed (nearest rank).
-fn percentile(durations: &[Duration], percent: usize) -> f64 {
-    let mut sorted = durations.to_vec();
-    sorted.sort_unstable();
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1e3)
 }
 
 impl fmt::Display for Report {

@@ -9,16 +9,18 @@ mod measure;
 mod report;
 
 use std::{
-    fs,
     num::{NonZeroU64, NonZeroUsize},
-    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
-use integration::{binaries, progress::Progress, sandbox};
+use clap::Parser;
+use integration::{
+    bench::{self, Output},
+    progress::Progress,
+    sandbox,
+};
 use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
@@ -45,37 +47,16 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u16).range(..=60_000))]
     services: u16,
 
-    /// A table for people, or JSON for programs.
-    #[arg(long, short, value_enum, value_name = "text|json", hide_possible_values = true, default_value_t)]
-    output: Format,
-
-    /// What `cargo bench` says to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 const AFTER_HELP: &str = "\
 The same figures are left in target/bench/path.json, those of each round too. Other work on the machine disturbs them;
 ratios least of all.";
 
-/// Who reads the figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A person.
-    #[default]
-    Text,
-    /// A program.
-    Json,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -87,15 +68,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let slice = Duration::from_millis(arguments.slice.get());
     let measured = measure::all(&contenders, cores, arguments.rounds.get(), slice, &progress)?;
     progress.done();
-    let report = Report::new(&measured, slice.as_millis(), services);
-    let json = serde_json::to_string_pretty(&report)?;
-    let file = output_file()?;
-    fs::write(&file, format!("{json}\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    match arguments.output {
-        Format::Text => print!("{report}"),
-        Format::Json => println!("{json}"),
-    }
-    Ok(())
+    arguments.output.tell("path", &Report::new(&measured, slice.as_millis(), services))
 }
 
 /// The first two cores that this process may use.
@@ -105,11 +78,4 @@ fn two_cores() -> Result<[usize; 2]> {
     let first = cores.next().context("there is no core")?;
     let second = cores.next().context("there is one core only, and this takes two")?;
     Ok([first, second])
-}
-
-/// Where the figures are left.
-fn output_file() -> Result<PathBuf> {
-    let dir = binaries::target_dir()?.with_file_name("bench");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir.join("path.json"))
 }
