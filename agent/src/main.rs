@@ -9,6 +9,7 @@ mod host;
 mod http;
 mod instance;
 mod logging;
+mod memory;
 mod metrics;
 mod model;
 mod reconcile;

@@ -22,6 +22,7 @@ use crate::{
     error::told,
     host::{cni::Cni, preflight, sysctl},
     instance::Instance,
+    memory,
     metrics::{self, Metrics},
     model::Network,
     reconcile::{self, Reconciler},
@@ -33,6 +34,8 @@ use crate::{
 const HEAL: Duration = Duration::from_secs(3);
 /// How soon after a change of links, addresses or routes: others' changes come in bursts, and so do our own.
 const REACT: Duration = Duration::from_millis(200);
+/// Changes at once that leave much free memory behind.
+const MANY: usize = 1_000;
 
 /// Runs until SIGTERM or SIGINT ends the process.
 pub(crate) fn run(args: cli::Run) -> Result<()> {
@@ -220,8 +223,12 @@ impl Agent {
                 "applied"
             );
         }
+        let is_much = self.good.is_none() || outcome.changes.count() >= MANY;
         if new {
             self.good = Some(network.clone());
+        }
+        if is_much {
+            memory::give_back();
         }
         Ok(())
     }

@@ -19,7 +19,13 @@ impl Changes {
     /// True if nothing was touched.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.added + self.changed + self.removed == 0
+        self.count() == 0
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.added + self.changed + self.removed
     }
 }
 

@@ -31,7 +31,8 @@ impl Known {
 /// What the maps have of all services.
 #[derive(Default)]
 pub(super) struct State {
-    known: HashMap<u32, Known>,
+    /// Each in a place of its own: what a hash table keeps free is as large as what it holds.
+    known: HashMap<u32, Box<Known>>,
     ids: HashMap<ServiceName, u32>,
     /// Ids of what was applied, by its address: it is held, so no other can be there.
     applied: HashMap<usize, u32>,
@@ -92,7 +93,7 @@ impl State {
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&Known> {
-        self.known.get(&id)
+        self.known.get(&id).map(|known| &**known)
     }
 
     pub(super) fn id(&self, name: &ServiceName) -> Option<u32> {
@@ -103,7 +104,7 @@ impl State {
         self.ids.extend(known.name.map(|name| (name, id)));
         self.applied.extend(known.service.as_ref().map(|service| (address(service), id)));
         self.pieces += known.pieces();
-        self.known.insert(id, known);
+        self.known.insert(id, Box::new(known));
     }
 
     /// Forgets it. Its tables are there until they are removed, and counted until then.
@@ -115,7 +116,7 @@ impl State {
         if let Some(service) = &known.service {
             self.applied.remove(&address(service));
         }
-        Some(known)
+        Some(*known)
     }
 
     /// Maglev tables in use.

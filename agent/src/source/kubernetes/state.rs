@@ -29,8 +29,8 @@ pub(super) struct State {
     services: Store<Service>,
     slices: Store<Slice>,
     names: Names,
-    /// The slices of each service, be it known or not.
-    slices_of: BTreeMap<Name, BTreeSet<Name>>,
+    /// The slices of each service, in order, be it known or not. There is hardly ever more than one.
+    slices_of: BTreeMap<Name, Vec<Name>>,
     /// What the nodes came to; `None` if they have changed since.
     sorted: Option<Nodes>,
     /// What the services came to.
@@ -152,7 +152,7 @@ impl State {
                     Ok(_) => {}
                     Err(_) => return,
                 }
-                self.slices_of.entry(service.clone()).or_default().insert(name);
+                self.link(name, &service);
                 self.touch(service);
             }
             Event::Delete(object) => self.remove_slice(&name(&object.metadata)),
@@ -167,10 +167,18 @@ impl State {
         }
     }
 
+    /// Slice `name` is `service`'s.
+    fn link(&mut self, name: Name, service: &Name) {
+        let slices = self.slices_of.entry(service.clone()).or_insert_with(|| Vec::with_capacity(1));
+        if let Err(place) = slices.binary_search(&name) {
+            slices.insert(place, name);
+        }
+    }
+
     /// Slice `name` is no longer `service`'s.
     fn unlink(&mut self, name: &Name, service: &Name) {
         if let Some(slices) = self.slices_of.get_mut(service) {
-            slices.remove(name);
+            slices.retain(|slice| slice != name);
             if slices.is_empty() {
                 self.slices_of.remove(service);
             }

@@ -18,7 +18,8 @@ pub(super) struct Store<T> {
 }
 
 struct Kept<T> {
-    object: T,
+    /// Apart, for a tree that is filled in order has room for as much again.
+    object: Box<T>,
     /// The list, or what followed it, that last named the object.
     list: u32,
 }
@@ -36,23 +37,23 @@ impl<T: PartialEq> Store<T> {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&T> {
-        self.objects.get(name).map(|kept| &kept.object)
+        self.objects.get(name).map(|kept| &*kept.object)
     }
 
     /// All of them, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
-        self.objects.iter().map(|(name, kept)| (name, &kept.object))
+        self.objects.iter().map(|(name, kept)| (name, &*kept.object))
     }
 
     /// Keeps `object`. Returns what was kept of that name before; `Err` if it was the very same.
     pub(super) fn insert(&mut self, name: Name, object: T) -> Result<Option<T>, Unchanged> {
-        let kept = Kept { object, list: self.list };
+        let kept = Kept { object: Box::new(object), list: self.list };
         match self.objects.get_mut(&name) {
             Some(old) if old.object == kept.object => {
                 old.list = self.list;
                 Err(Unchanged)
             }
-            Some(old) => Ok(Some(std::mem::replace(old, kept).object)),
+            Some(old) => Ok(Some(*std::mem::replace(old, kept).object)),
             None => {
                 self.objects.insert(name, kept);
                 Ok(None)
@@ -62,7 +63,7 @@ impl<T: PartialEq> Store<T> {
 
     /// Forgets an object, and returns it.
     pub(super) fn remove(&mut self, name: &str) -> Option<T> {
-        self.objects.remove(name).map(|kept| kept.object)
+        self.objects.remove(name).map(|kept| *kept.object)
     }
 
     /// A list begins.
