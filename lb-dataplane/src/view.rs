@@ -161,8 +161,11 @@ impl View {
     /// All services, by name.
     pub fn services(&self) -> Result<Vec<ServiceView>> {
         let mut parts = HashMap::new();
-        self.ipv4.add_services(&self.maglev, &mut parts)?;
-        self.ipv6.add_services(&self.maglev, &mut parts)?;
+        let shares4 = self.ipv4.add_frontends(&self.maglev, &mut parts)?;
+        let shares6 = self.ipv6.add_frontends(&self.maglev, &mut parts)?;
+        // A service may have backends of a family by which it is not found.
+        self.ipv4.add_backends(&shares4, &mut parts)?;
+        self.ipv6.add_backends(&shares6, &mut parts)?;
         let mut services = Vec::with_capacity(parts.len());
         for (id, name) in self.names.read()? {
             let Some(mut part) = parts.remove(&id) else {
@@ -253,6 +256,9 @@ pub(crate) struct FamilyMaps<A: Family> {
     pub(crate) routes: RouteTable<A>,
 }
 
+/// Slots by service and backend.
+type Shares = HashMap<u32, HashMap<u32, u32>>;
+
 /// What the families have of one service, together.
 struct Parts {
     service: beeline_abi::Service,
@@ -272,9 +278,10 @@ impl<A: Family> FamilyMaps<A> {
         })
     }
 
-    /// Adds what this family has of each service to `parts`, which are by service id.
-    fn add_services(&self, maglev: &MaglevTables, parts: &mut HashMap<u32, Parts>) -> Result<()> {
-        let mut slots: HashMap<u32, HashMap<u32, u32>> = HashMap::new();
+    /// Adds the frontends that each service has in this family to `parts`, which are by service id. Gives how many slots
+    /// each backend has of a service's table, by service and backend.
+    fn add_frontends(&self, maglev: &MaglevTables, parts: &mut HashMap<u32, Parts>) -> Result<Shares> {
+        let mut shares = Shares::new();
         for (key, service) in self.frontends.read()? {
             let (Some(port), Some(protocol)) =
                 (NonZeroU16::new(key.port.get()), Protocol::from_number(key.protocol()))
@@ -287,7 +294,7 @@ impl<A: Family> FamilyMaps<A> {
                 backends: Vec::new(),
             });
             entry.frontends.push(Frontend { vip: key.vip.to_ip(), port, protocol });
-            if let Entry::Vacant(by_id) = slots.entry(service.id) {
+            if let Entry::Vacant(by_id) = shares.entry(service.id) {
                 let mut share = HashMap::new();
                 for id in maglev.read(service.table, service.slots)? {
                     *share.entry(id).or_default() += 1;
@@ -295,11 +302,16 @@ impl<A: Family> FamilyMaps<A> {
                 by_id.insert(share);
             }
         }
+        Ok(shares)
+    }
+
+    /// Adds the backends that each service has in this family.
+    fn add_backends(&self, shares: &Shares, parts: &mut HashMap<u32, Parts>) -> Result<()> {
         for (id, backend) in self.backends.read()? {
             if let Some(port) = NonZeroU16::new(backend.port.get())
                 && let Some(service) = parts.get_mut(&backend.service)
             {
-                let share = slots.get(&backend.service).and_then(|shares| shares.get(&id)).copied();
+                let share = shares.get(&backend.service).and_then(|shares| shares.get(&id)).copied();
                 service.backends.push((
                     Backend {
                         address: backend.addr.to_ip(),

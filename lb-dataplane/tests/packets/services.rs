@@ -12,7 +12,7 @@ use crate::{
     build::{dropped, echo, from, from_host, name, packet, sent, syn, tcp, udp, with},
     fragment::cut,
     frame::{Body, Frame, Transport},
-    net::Net,
+    net::{NETS, Net},
     table::Story,
     world::{Outcome, Place, World, service},
 };
@@ -27,6 +27,7 @@ pub const TESTS: &[(&str, Story)] = &[
     ("c_udp_leaves_a_draining_backend", draining_udp),
     ("c_a_connection_whose_backend_vanished_is_reset", vanished),
     ("c_udp_from_one_port_follows_its_service", udp_cycles),
+    ("every_backend_is_shown_whatever_family_its_service_is_found_by", shown),
 ];
 
 /// Who sends, and the answer that it got with its reason.
@@ -152,6 +153,16 @@ fn draining(net: &Net) {
     for port in 40..60 {
         assert_eq!(backend_of(&mut world, net, syn(port, 8000)), net.pod_c);
     }
+}
+
+fn shown(net: &Net) {
+    let mut world = World::new(&name(net, "shown"));
+    let all = NETS.map(|net| (net.pod_b, 80));
+    world.set_services(&[echo(net, &all)]);
+    let services = world.view().services().unwrap();
+    let mut backends: Vec<_> = services[0].backends.iter().map(|(backend, _)| backend.address).collect();
+    backends.sort();
+    assert_eq!(backends, all.map(|(address, _)| address), "found by one family only");
 }
 
 fn draining_udp(net: &Net) {
