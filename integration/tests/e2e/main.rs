@@ -113,6 +113,7 @@ fn main() -> ExitCode {
         plain_vtep::plain_vtep_exchanges_pings_with_pods,
         plain_vtep::plain_vtep_exchanges_tcp_with_pods,
         plain_vtep::plain_vtep_serves_behind_a_vip,
+        plain_vtep::plain_vtep_serves_behind_a_node_port_of_the_node_that_asks,
         containerlab::a_containerlab_of_two_nodes_and_a_plain_vtep_comes_up,
         host::a_node_process_reaches_pods_on_every_node,
         host::a_node_process_reaches_vips,

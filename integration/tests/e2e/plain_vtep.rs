@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 use integration::{
-    Cluster, Family, Netns, Pod, Service, Stack, frames::mac_text, load::Connections, ping::Ping,
+    Cluster, Family, Netns, Node, Pod, Service, Stack, frames::mac_text, load::Connections, ping::Ping,
 };
 
 use crate::scene::{Scene, ensure_perfect, ensure_silent};
@@ -33,9 +33,13 @@ fn scene(stack: Stack) -> Result<(Scene, Netns, IpAddr)> {
 
 /// Tells a plain VTEP where a pod is: its MAC, and the VTEP behind which that is.
 fn teach(vtep: &Netns, pod: &Pod) -> Result<()> {
-    let mac = mac_text(pod.mac());
-    vtep.ip(&format!("neigh add {} lladdr {mac} dev vx0 nud permanent", pod.address()))?;
-    vtep.exec(&format!("bridge fdb add {mac} dev vx0 dst {} self permanent", pod.node().address()))?;
+    teach_address(vtep, pod.address(), pod.mac(), pod.node())
+}
+
+fn teach_address(vtep: &Netns, address: IpAddr, mac: [u8; 6], node: &Node) -> Result<()> {
+    let mac = mac_text(mac);
+    vtep.ip(&format!("neigh add {address} lladdr {mac} dev vx0 nud permanent"))?;
+    vtep.exec(&format!("bridge fdb add {mac} dev vx0 dst {} self permanent", node.address()))?;
     Ok(())
 }
 
@@ -83,4 +87,22 @@ pub(crate) fn serves_behind_a_vip(stack: Stack) -> Result<()> {
     scene.cluster.set_services([Service::new("echo", scene.vip()).to(inner, 80)])?;
     let seen = scene.watch(1_000, Connections::New)?;
     ensure_silent(scene.cluster.nodes(), &seen)
+}
+
+/// It would answer the node's address in the underlay past the overlay, and must see the node's address in the overlay.
+pub(crate) fn plain_vtep_serves_behind_a_node_port_of_the_node_that_asks() -> Result<()> {
+    let (scene, vtep, inner) = scene(Stack::V4)?;
+    let node = scene.client.node();
+    let gateway = [10, 244, 1, 1];
+    teach_address(&vtep, gateway.into(), [0x0a, 0x58, 10, 244, 1, 1], node)?;
+    let _program = vtep.serve_as("tor1", 80, &node.log_path("tor1"))?;
+    let service = Service::new("echo", scene.vip()).to(inner, 80);
+    scene.cluster.set_services([service.with("nodePorts: [{ port: 30080 }]")])?;
+    for at in [scene.vip(), SocketAddr::new(node.address().into(), 30_080)] {
+        ensure!(node.get(at)?.0.server == "tor1", "another answered");
+        let report = node.load(at, 200, Connections::New)?;
+        ensure!(report.failures.is_empty(), "{at}: {:?}", report.failures.first());
+        ensure!(report.servers.keys().eq(["tor1"]), "{at}: {:?}", report.servers);
+    }
+    Ok(())
 }

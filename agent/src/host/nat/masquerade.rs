@@ -22,8 +22,7 @@ const PRIORITY: i32 = 100;
 pub(super) fn chain(network: &Network, node_ports: &[Frontend]) -> Chain {
     let families = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let outgoing = families.iter().filter_map(|everything| outgoing(network, everything));
-    let rules =
-        node_ports::masquerade(node_ports, network.node.address).into_iter().chain(outgoing).collect();
+    let rules = node_ports::masquerade(node_ports, network).into_iter().chain(outgoing).collect();
     Chain { name: "masquerade", hook: NfHook::Postrouting, priority: PRIORITY, rules }
 }
 

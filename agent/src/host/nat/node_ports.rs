@@ -21,7 +21,10 @@ use super::{
     Chain, Rule,
     statements::{compare, field, is_for_this_node, meta, prefix, set, text},
 };
-use crate::{host::devices::HOST, model::NodePorts};
+use crate::{
+    host::devices::HOST,
+    model::{Network, NodePorts},
+};
 
 /// Priority of destination NAT (`dstnat`).
 const PRIORITY: i32 = -100;
@@ -41,17 +44,22 @@ pub(super) fn chains(ports: &[Frontend]) -> Vec<Chain> {
 }
 
 /// Lets replies come back here. What only this node's own pods answer comes back by itself, and keeps its source; and so does
-/// what this node's own processes ask from `address`, to which the overlay leads replies.
-pub(super) fn masquerade(ports: &[Frontend], address: Ipv4Addr) -> Option<Rule> {
+/// what this node's own processes ask from its address, to which the overlay leads replies: those of Beeline's nodes. A plain
+/// VTEP would answer that address past the overlay.
+pub(super) fn masquerade(ports: &[Frontend], network: &Network) -> Option<Rule> {
     let is_needed = ports.iter().any(|port| port.vip == IpAddr::from(NodePorts::INSIDE));
+    let all_are_ours = network.peers.iter().all(|peer| peer.vtep_mac.is_none());
+    let own = || text(network.node.address.to_string());
     is_needed.then(|| Rule {
         purpose: "node ports",
-        statements: vec![
+        statements: [
             compare(meta(MetaKey::Oifname), Operator::EQ, text(HOST)),
             compare(field("ip", "daddr"), Operator::EQ, text(NodePorts::INSIDE.to_string())),
-            compare(field("ip", "saddr"), Operator::NEQ, text(address.to_string())),
-            Statement::Masquerade(None),
-        ],
+        ]
+        .into_iter()
+        .chain(all_are_ours.then(|| compare(field("ip", "saddr"), Operator::NEQ, own())))
+        .chain([Statement::Masquerade(None)])
+        .collect(),
     })
 }
 

@@ -89,6 +89,20 @@ fn node_ports_are_turned_into_their_stand_ins() {
 }
 
 #[test]
+fn what_the_node_asks_at_its_own_ports_keeps_its_source_unless_a_plain_vtep_might_answer() {
+    let mut network = with_node_ports();
+    let rule = |network: &Network| {
+        let rules = &Wanted::new(network).0[2].rules;
+        serde_json::to_value(&rules[0].statements).unwrap()
+    };
+    let json = rule(&network);
+    assert_eq!(json[2]["match"]["left"]["payload"]["field"], "saddr");
+    assert_eq!((&json[2]["match"]["op"], &json[2]["match"]["right"]), (&json!("!="), &json!("192.168.77.1")));
+    network.peers[0].vtep_mac = Some(lb_dataplane::Mac([2, 0, 0, 0, 0, 9]));
+    assert_eq!(rule(&network)[2], json!({ "masquerade": null }));
+}
+
+#[test]
 fn what_is_left_to_the_host_is_no_node_port_of_ours() {
     let mut network = with_node_ports();
     std::sync::Arc::make_mut(&mut network.services[0]).dsr = false;
