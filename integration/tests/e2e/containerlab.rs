@@ -97,11 +97,14 @@ fn machine<'a>(machines: &'a BTreeMap<&str, Machine>, name: &str) -> Result<&'a 
     machines.get(name).with_context(|| format!("the topology has no node {name}"))
 }
 
-/// A node as containerlab makes one: its own network, and its own files over those of this machine.
+/// A node as containerlab makes one: its own network, its own files over those of this machine, and its own processes, which end
+/// with it.
 struct Machine {
     netns: Netns,
-    /// Keeps the mounts.
-    holder: Running,
+    /// Its first process's parent.
+    _holder: Running,
+    /// Process id of its first process.
+    init: u32,
 }
 
 impl Machine {
@@ -118,26 +121,29 @@ impl Machine {
             fs::copy(source(from, folder)?, &to).with_context(|| format!("cannot copy {from}"))?;
         }
         let mut command = netns.command("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-euc", MOUNTS]).current_dir(&dir);
+        command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
+        command.args(["sh", "-euc", MOUNTS]).current_dir(&dir);
         let holder = Running::start(command, &dir.join("log"))?;
-        let machine = Self { netns, holder };
         wait::until(&format!("the files of {name}"), Duration::from_secs(20), || {
             Ok(dir.join("upper/ready").exists())
         })
-        .with_context(|| machine.holder.log())?;
-        Ok(machine)
+        .with_context(|| holder.log())?;
+        let pid = holder.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let init = children.trim().parse().with_context(|| format!("{name} has no first process"))?;
+        Ok(Self { netns, _holder: holder, init })
     }
 
     fn exec(&self, line: &str) -> Result<()> {
         let mut command = self.netns.command("nsenter");
-        command.args(["--target", &self.holder.pid().to_string(), "--mount", "--root", "--wd=/"]);
+        command.args(["--target", &self.init.to_string(), "--mount", "--pid", "--root", "--wd=/"]);
         command.args(line.split_whitespace());
         finish(command, "")?.ok().map(drop)
     }
 
     /// The network namespace that its commands called `name`.
     fn pod(&self, name: &str) -> Result<Netns> {
-        Netns::open(&PathBuf::from(format!("/proc/{}/root/run/netns/{name}", self.holder.pid())))
+        Netns::open(&PathBuf::from(format!("/proc/{}/root/run/netns/{name}", self.init)))
     }
 }
 
@@ -146,7 +152,7 @@ const MOUNTS: &str = "
     mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
     mount -t tmpfs tmpfs root/run
     mount -t sysfs sysfs root/sys
-    mount --rbind /proc root/proc
+    mount -t proc proc root/proc
     mount --rbind /dev root/dev
     touch root/ready
     exec chroot root sleep infinity";
