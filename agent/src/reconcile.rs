@@ -130,7 +130,9 @@ impl Reconciler {
         };
         // Routes come before the maps that they lead to, and go after them: in between, packets find no entry and
         // are dropped as before or after, but none takes a way that was never meant.
-        let wanted = routes::wanted(network, devices.host.index);
+        let address = network.node.address;
+        let own = self.netlink.link_with_address(address.into()).await?.map(|_| address);
+        let wanted = routes::wanted(network, devices.host.index, own);
         let plan = routes::plan(&wanted, &self.netlink.routes(None).await?);
         for route in &plan.set {
             self.netlink.replace_route(route).await?;

@@ -34,7 +34,7 @@ const EARLIER: NfFamily = NfFamily::IP;
 /// Keeps the table as it must be.
 #[derive(Debug, Default)]
 pub(crate) struct Nat {
-    /// What was last found or made good, and the ruleset's generation then.
+    /// What was last found good, and the ruleset's generation then.
     good: Option<(Wanted, u32)>,
 }
 
@@ -63,8 +63,8 @@ impl Nat {
     /// Makes the table what `network` needs, unless it is.
     pub(crate) fn ensure(&mut self, network: &Network) -> Result<()> {
         let wanted = Wanted::new(network);
-        // The kernel counts every change of this namespace's ruleset: as long as it has not counted on, there is
-        // no need to start `nft` to look.
+        // The kernel counts every change of this namespace's ruleset: as long as it has not counted on, there is no need to
+        // start `nft` to look. What is found holds for the count before the look; others may change it right after ours.
         let now = generation::current().ok();
         if let (Some((good, then)), Some(now)) = (&self.good, now)
             && *good == wanted
@@ -72,11 +72,13 @@ impl Nat {
         {
             return Ok(());
         }
-        if !wanted.is_there()? {
+        self.good = None;
+        if wanted.is_there()? {
+            self.good = now.map(|now| (wanted, now));
+        } else {
             run(helper::apply_ruleset(&wanted.replacement()))?;
             tracing::info!(table = TABLE, "set the rules of the host's NAT");
         }
-        self.good = generation::current().ok().map(|now| (wanted, now));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use anyhow::Result;
@@ -28,9 +28,10 @@ pub(crate) struct Plan {
     pub(crate) taken: Vec<Route>,
 }
 
-/// The routes that the host needs: every pod prefix, every VIP that Beeline balances, and what stands in for node ports. In a family that the node has
-/// no pod prefix of, it has no address to ask from, and needs none.
-pub(crate) fn wanted(network: &Network, oif: u32) -> Vec<Route> {
+/// The routes that the host needs: every pod prefix, every VIP that Beeline balances, and what stands in for node ports and for
+/// its own processes. In a family that the node has no pod prefix of, it has no address to ask from, and needs none. `own` is
+/// the node's underlay address, if this machine holds it.
+pub(crate) fn wanted(network: &Network, oif: u32, own: Option<Ipv4Addr>) -> Vec<Route> {
     let nodes = std::iter::once(&network.node).chain(&network.peers);
     let pods = nodes.flat_map(|node| &node.pod_cidrs).copied();
     let balanced = network.services.iter().filter(|service| service.dsr);
@@ -39,7 +40,7 @@ pub(crate) fn wanted(network: &Network, oif: u32) -> Vec<Route> {
     let prefixes: BTreeSet<IpNet> = pods.chain(vips).chain(node_ports).collect();
     // A server that has not chosen an address answers this node's processes from the one they asked.
     let loopback =
-        network.node.service_loopback().map(|to| (IpAddr::from(to).into(), network.node.address.into()));
+        own.and_then(|own| Some((IpAddr::from(network.node.service_loopback()?).into(), own.into())));
     let with_source = |to: IpNet| Some((to, network.node.gateway_like(to.addr())?));
     prefixes
         .into_iter()
@@ -139,17 +140,23 @@ mod tests {
     #[test]
     fn the_host_reaches_every_pod_prefix_and_every_vip_that_is_balanced() {
         let network = crate::model::tests::network();
-        let routes = wanted(&network, 3);
+        let routes = wanted(&network, 3, Some(network.node.address));
         let to: Vec<_> = routes.iter().map(|route| route.to.to_string()).collect();
         assert_eq!(to, ["10.96.0.10/32", "10.244.1.0/24", "10.244.2.0/24", "10.244.1.0/32"]);
         assert_eq!(routes[1], route("10.244.1.0/24"));
         let answers = Route { src: Some(network.node.address.into()), ..route("10.244.1.0/32") };
         assert_eq!(routes[3], answers, "a server answers from the address that it was asked at");
+        assert_eq!(
+            wanted(&network, 3, None),
+            routes[..3],
+            "nothing can come from an address that nobody holds"
+        );
     }
 
     #[test]
     fn each_family_goes_by_its_own_gateway_and_from_its_own_address() {
-        let routes = wanted(&crate::model::tests::dual_stack(), 3);
+        let network = crate::model::tests::dual_stack();
+        let routes = wanted(&network, 3, Some(network.node.address));
         let to: Vec<_> = routes.iter().map(|route| route.to.to_string()).collect();
         assert_eq!(to[3..5], ["fd00:10:244:1::/64", "fd00:10:244:2::/64"]);
         let expected = Route {
@@ -165,6 +172,8 @@ mod tests {
     fn a_family_that_the_node_has_no_pods_of_gets_no_routes() {
         let mut network = crate::model::tests::dual_stack();
         network.node.pod_cidrs.pop();
-        assert!(wanted(&network, 3).iter().all(|route| route.to.addr().is_ipv4()));
+        assert!(
+            wanted(&network, 3, Some(network.node.address)).iter().all(|route| route.to.addr().is_ipv4())
+        );
     }
 }
