@@ -1,12 +1,15 @@
 //! Debian's Apache behind a VIP, asked by wrk.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use integration::{Pod, callers, process::Running};
+use integration::{Pod, callers, process::Running, wait};
 use nix::sys::signal::Signal;
 
 use crate::fleet::{Fleet, Program};
+
+/// How long it may take until each server is asked.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const APACHE: Program = Program { name: "apache2", port: 80, command: apache };
 
@@ -21,7 +24,11 @@ pub(crate) fn c_wrk_fails_no_request_while_web_servers_come_and_go() -> Result<(
         let log = fleet.client.node().log_path(&format!("wrk-{}", clients.len()));
         clients.push(Running::start(command, &log)?);
     }
+    // Every server is asked by both families, the first ones and the late ones.
+    let own: Vec<_> = fleet.client.addresses().iter().map(ToString::to_string).collect();
+    wait::until("the first servers to be asked", PATIENCE, || Ok(were_all_asked(&fleet, &own)))?;
     fleet.replace(6)?;
+    wait::until("the last servers to be asked", PATIENCE, || Ok(were_all_asked(&fleet, &own)))?;
     for client in clients {
         let log = client.log_path().to_owned();
         // It says what came of it, and ends.
@@ -30,16 +37,18 @@ pub(crate) fn c_wrk_fails_no_request_while_web_servers_come_and_go() -> Result<(
         ensure!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
         ensure!(requests(&report)? > 1_000, "{report}");
     }
-    // Every server was asked by both families, the late ones too; and all saw the client's own addresses.
-    let own: Vec<_> = fleet.client.addresses().iter().map(ToString::to_string).collect();
+    // All saw the client's own addresses.
     for (server, log) in fleet.files("access.log")? {
-        for address in &own {
-            ensure!(log.lines().any(|line| line == address), "{address} never asked {server}");
-        }
         let other = log.lines().find(|line| !own.iter().any(|address| address == line));
         ensure!(other.is_none(), "{server} was asked by {}", other.unwrap_or_default());
     }
     Ok(())
+}
+
+/// Whether each server there ever was has been asked from each of these addresses.
+fn were_all_asked(fleet: &Fleet, addresses: &[String]) -> bool {
+    let asked = |log: &str| addresses.iter().all(|address| log.lines().any(|line| line == address));
+    fleet.files("access.log").is_ok_and(|logs| logs.iter().all(|(_, log)| asked(log)))
 }
 
 /// How many requests were answered, by wrk's report.
