@@ -101,7 +101,9 @@ impl Reconciler {
         if let Some(prefix) = network.node.ipv6() {
             ipv6::check(prefix)?;
         }
-        let uplink = uplink::find(&self.netlink, network).await?;
+        let address = network.node.address;
+        let holder = self.netlink.link_with_address(address.into()).await?;
+        let uplink = uplink::find(&self.netlink, network, holder.as_ref()).await?;
         let mtu = uplink.mtu - VXLAN_OVERHEAD;
         let mut troubles = vec![];
         let peers = self.peers(network, &uplink, &mut troubles).await?;
@@ -120,7 +122,7 @@ impl Reconciler {
         };
         let devices = devices::ensure(&self.netlink, &wanted).await?;
         troubles.extend(sysctl::ensure(&self.sysctls, network.node.ipv6().is_some()));
-        troubles.extend(uplink::trouble(&self.netlink, network, &uplink).await?);
+        troubles.extend(uplink::trouble(&self.netlink, network, &uplink, holder.as_ref()).await?);
         troubles.extend(ports::too_large(&self.netlink.links().await?, mtu));
 
         let desired = Desired {
@@ -130,9 +132,7 @@ impl Reconciler {
         };
         // Routes come before the maps that they lead to, and go after them: in between, packets find no entry and
         // are dropped as before or after, but none takes a way that was never meant.
-        let address = network.node.address;
-        let own = self.netlink.link_with_address(address.into()).await?.map(|_| address);
-        let wanted = routes::wanted(network, devices.host.index, own);
+        let wanted = routes::wanted(network, devices.host.index, holder.as_ref().map(|_| address));
         let plan = routes::plan(&wanted, &self.netlink.routes(None).await?);
         for route in &plan.set {
             self.netlink.replace_route(route).await?;

@@ -11,16 +11,15 @@ const MIN_POD_MTU: u32 = 576;
 /// The same for IPv6, which the kernel does not speak on links with less (RFC 8200 §5).
 const MIN_POD_MTU6: u32 = 1280;
 
-/// Finds the uplink: the device that is named, or else the one that holds this node's address.
-pub(crate) async fn find(netlink: &Netlink, network: &Network) -> Result<Link> {
+/// Finds the uplink: the device that is named, or else the `holder` of this node's address.
+pub(crate) async fn find(netlink: &Netlink, network: &Network, holder: Option<&Link>) -> Result<Link> {
     let address = network.node.address;
-    let holder = netlink.link_with_address(address.into()).await?;
     let link = match &network.uplink {
         Some(name) => netlink
             .link(name)
             .await?
             .with_context(|| format!("the uplink `{name}` is not there; create it, or name another as `uplink`"))?,
-        None => holder.with_context(|| {
+        None => holder.cloned().with_context(|| {
             format!(
                 "no device holds {address}, the address of node `{}`; give it to one, correct the node's address, \
                  or name the device as `uplink`",
@@ -33,15 +32,21 @@ pub(crate) async fn find(netlink: &Netlink, network: &Network) -> Result<Link> {
     Ok(link)
 }
 
-/// Why `uplink`, though it can carry the underlay, gets no packets of other nodes: only one that was named can.
-pub(crate) async fn trouble(netlink: &Netlink, network: &Network, uplink: &Link) -> Result<Option<String>> {
+/// Why `uplink`, though it can carry the underlay, gets no packets of other nodes: only one that was named can. `holder` has
+/// this node's address.
+pub(crate) async fn trouble(
+    netlink: &Netlink,
+    network: &Network,
+    uplink: &Link,
+    holder: Option<&Link>,
+) -> Result<Option<String>> {
     let Node { name, address, .. } = &network.node;
     if netlink.addresses(uplink.index).await?.iter().any(|own| own.addr() == *address) {
         return Ok(None);
     }
     let uplink = &uplink.name;
-    Ok(match netlink.link_with_address((*address).into()).await? {
-        Some(holder) if is_virtual(&holder) => None,
+    Ok(match holder {
+        Some(holder) if is_virtual(holder) => None,
         Some(Link { name: holder, .. }) => Some(format!(
             "{address}, the address of node `{name}`, is held by `{holder}` and not by the uplink `{uplink}`, so other \
              nodes' packets may not arrive; name `{holder}` as `uplink`, or move the address"
