@@ -31,6 +31,9 @@ kubernetes_built() {
     tail --lines=+1 --follow --pid="$kubernetes_builder" "$kubernetes_log" &
     wait "$kubernetes_builder" || status=$?
     wait $!
+    rm -f "$kubernetes_log"
+    # It has ended: another may get its number.
+    kubernetes_builder=''
     return "$status"
 }
 
