@@ -61,6 +61,40 @@ pub fn exit(result: Result<()>) -> ExitCode {
     }
 }
 
+/// What two contenders took for one kind of work; ratios below 1 are in the first one's favour.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// The work.
+    pub what: String,
+    /// How often each did it.
+    pub samples: usize,
+    /// Milliseconds, of each contender.
+    pub p50_ms: [f64; 2],
+    /// Likewise.
+    pub p99_ms: [f64; 2],
+    /// The first one's part of the second one's.
+    pub p50_ratio: f64,
+    /// Likewise.
+    pub p99_ratio: f64,
+}
+
+impl Row {
+    /// The figures of what each contender took, which are as many of both.
+    #[must_use]
+    pub fn new(what: impl Into<String>, durations: &[Vec<Duration>; 2]) -> Self {
+        let [p50_ms, p99_ms] = [50, 99].map(|percent| durations.each_ref().map(|of| percentile(of, percent)));
+        let ratio = |[ours, other]: [f64; 2]| ours / other;
+        Self {
+            what: what.into(),
+            samples: durations[0].len(),
+            p50_ms,
+            p99_ms,
+            p50_ratio: ratio(p50_ms),
+            p99_ratio: ratio(p99_ms),
+        }
+    }
+}
+
 /// The duration, in milliseconds, that `percent` of all do not exceed (nearest rank); no number without durations.
 #[must_use]
 pub fn percentile(durations: &[Duration], percent: usize) -> f64 {

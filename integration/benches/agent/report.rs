@@ -1,8 +1,8 @@
 //! The figures: of each size the time until a change is in the kernel, the time after a restart, and memory.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use integration::bench::percentile;
+use integration::bench::{Row, percentile};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,16 +44,6 @@ struct Size {
     own_mean_ms: f64,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    what: &'static str,
-    samples: usize,
-    p50_ms: [f64; 2],
-    p99_ms: [f64; 2],
-    p50_ratio: f64,
-    p99_ratio: f64,
-}
-
 impl Report {
     pub(crate) fn new(measured: &[Measured], kube_proxy: KubeProxy, load_average: [f64; 2]) -> Self {
         Self {
@@ -82,15 +72,6 @@ impl Size {
     }
 }
 
-impl Row {
-    fn new(what: &'static str, durations: &[Vec<Duration>; 2]) -> Self {
-        let [p50_ms, p99_ms] = [50, 99].map(|percent| durations.each_ref().map(|of| percentile(of, percent)));
-        let ratio = |[ours, other]: [f64; 2]| ours / other;
-        let samples = durations[0].len();
-        Self { what, samples, p50_ms, p99_ms, p50_ratio: ratio(p50_ms), p99_ratio: ratio(p99_ms) }
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [ours, other] = self.contenders;
@@ -103,8 +84,7 @@ impl fmt::Display for Report {
                 "  {:29}  {:>8} {:>8}  {:>8} {:>8}  {:>6} {:>6}",
                 "milliseconds", "p50", "p99", "p50", "p99", "p50", "p99"
             )?;
-            size.changes.iter().try_for_each(|row| row.write(f))?;
-            size.restart.write(f)?;
+            size.changes.iter().chain([&size.restart]).try_for_each(|row| write_row(row, f))?;
             let [ours, other] = size.memory;
             for (what, of) in [
                 ("RSS, MiB", (|memory| memory.rss) as fn(Memory) -> f64),
@@ -132,14 +112,11 @@ impl fmt::Display for Report {
     }
 }
 
-impl Row {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, samples, p50_ms: [p50, other_p50], p99_ms: [p99, other_p99], p50_ratio, p99_ratio } =
-            self;
-        let what = format!("{what} (n = {samples})");
-        writeln!(
-            f,
-            "  {what:29}  {p50:8.1} {p99:8.1}  {other_p50:8.1} {other_p99:8.1}  {p50_ratio:6.3} {p99_ratio:6.3}"
-        )
-    }
+fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Row { what, samples, p50_ms: [p50, other_p50], p99_ms: [p99, other_p99], p50_ratio, p99_ratio } = row;
+    let what = format!("{what} (n = {samples})");
+    writeln!(
+        f,
+        "  {what:29}  {p50:8.1} {p99:8.1}  {other_p50:8.1} {other_p99:8.1}  {p50_ratio:6.3} {p99_ratio:6.3}"
+    )
 }

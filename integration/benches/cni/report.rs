@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use integration::bench::percentile;
+use integration::bench::{Row, percentile};
 use serde::Serialize;
 
 use crate::{
@@ -17,18 +17,6 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     /// Per pod, how much longer a burst takes than one pod by itself, of each contender.
     burst_to_single: [f64; 2],
-}
-
-/// One kind of work.
-#[derive(Debug, Serialize)]
-struct Row {
-    what: String,
-    samples: usize,
-    /// Milliseconds, of each contender.
-    p50_ms: [f64; 2],
-    p99_ms: [f64; 2],
-    p50_ratio: f64,
-    p99_ratio: f64,
 }
 
 impl Report {
@@ -55,21 +43,6 @@ impl Report {
             burst_to_single: measured
                 .each_ref()
                 .map(|measured| half(&measured.per_pod) / half(&measured.single.both())),
-        }
-    }
-}
-
-impl Row {
-    fn new(what: String, durations: &[Vec<Duration>; 2]) -> Self {
-        let [p50_ms, p99_ms] = [50, 99].map(|percent| durations.each_ref().map(|of| percentile(of, percent)));
-        let ratio = |[ours, other]: [f64; 2]| ours / other;
-        Self {
-            what,
-            samples: durations[0].len(),
-            p50_ms,
-            p99_ms,
-            p50_ratio: ratio(p50_ms),
-            p99_ratio: ratio(p99_ms),
         }
     }
 }
