@@ -36,6 +36,18 @@ pub struct Answer {
     pub local: SocketAddr,
 }
 
+impl Answer {
+    /// The next answer on a datagram socket that sent [`WHO`].
+    ///
+    /// # Errors
+    /// If none comes, or what comes is none.
+    pub fn receive(socket: &std::net::UdpSocket) -> io::Result<Self> {
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer)?;
+        Ok(serde_json::from_slice(&answer[..length])?)
+    }
+}
+
 /// Serves on `port` of every address of both families, for ever, as `name`.
 ///
 /// # Errors

@@ -117,9 +117,7 @@ impl Netns {
             // Connected: an answer from any other address than the asked one would not be heard.
             socket.connect(server)?;
             socket.send(WHO)?;
-            let mut answer = [0; 512];
-            let length = socket.recv(&mut answer)?;
-            anyhow::Ok((serde_json::from_slice(&answer[..length])?, socket.local_addr()?.port()))
+            anyhow::Ok((Answer::receive(&socket)?, socket.local_addr()?.port()))
         })?
         .with_context(|| format!("asking {server} by datagram from {}", self.name()))
     }

@@ -58,9 +58,7 @@ pub(crate) fn c_datagrams_that_look_alike_are_answered_by_whom_they_asked() -> R
                 }
                 for socket in &open {
                     socket.set_read_timeout(Some(PATIENCE))?;
-                    let mut answer = [0; 512];
-                    let length = socket.recv(&mut answer).with_context(|| format!("{socket:?}"))?;
-                    answers.push(serde_json::from_slice(&answer[..length])?);
+                    answers.push(Answer::receive(socket).with_context(|| format!("{socket:?}"))?);
                 }
                 are_three(&scene, family, &answers)?;
             }

@@ -70,9 +70,7 @@ pub(crate) fn c_datagrams_from_one_port_find_each_next_server() -> Result<()> {
 
 fn ask(socket: &UdpSocket) -> std::io::Result<Answer> {
     socket.send(WHO)?;
-    let mut answer = [0; 512];
-    let length = socket.recv(&mut answer)?;
-    Ok(serde_json::from_slice(&answer[..length])?)
+    Answer::receive(socket)
 }
 
 pub(crate) fn c_datagrams_that_never_pause_leave_an_endpoint_with_it() -> Result<()> {
