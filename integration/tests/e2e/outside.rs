@@ -23,6 +23,9 @@ pub(crate) fn is_masqueraded(
 ) -> Result<()> {
     let _program = outside.serve_as("outside", 80, &scene.client.node().log_path("outside"))?;
     let server = SocketAddr::new(address, 80);
+    // The node's own packets keep their source; first, while no pod is masqueraded with the port that they have.
+    let (answer, local) = scene.client.node().get(server)?;
+    ensure!(answer.client == local, "{answer:?}");
     for (pod, node) in [&scene.client, scene.server()].into_iter().zip(nodes) {
         let (answer, _) = pod.get(server)?;
         ensure!(answer.client.ip() == *node, "seen as {}", answer.client);
@@ -31,9 +34,6 @@ pub(crate) fn is_masqueraded(
         ensure!(pod.ask_udp(server)?.0.client.ip() == *node);
         ensure!(pod.ping(address, 56)? == Ping::Answered);
     }
-    // The node's own packets keep their source.
-    let (answer, local) = scene.client.node().get(server)?;
-    ensure!(answer.client == local, "{answer:?}");
     Ok(())
 }
 

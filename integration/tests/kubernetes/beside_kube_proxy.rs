@@ -20,15 +20,17 @@ pub(crate) fn a8_services_without_dsr_are_kube_proxys() -> Result<()> {
     let client = client(node)?;
     for dsr in [true, false, true] {
         annotate(&echo, dsr)?;
-        let tracked = || -> Result<bool> {
+        let is_so = || -> Result<bool> {
             let ours = format!("-p tcp --orig-dst {}", echo.vip.ip());
             // It fails if there is none. Others' entries stay: the agent's own connection is in there.
             let _ = on_node(node, &format!("conntrack -D {ours}"));
             let report = client.load(echo.vip, 100, Connections::New)?;
-            let found = on_node(node, &format!("conntrack -L {ours}"))?;
-            Ok(report.failures.is_empty() && found.contains("dport=80"))
+            // Whoever is told later of the servers that are ready refuses until then.
+            let is_served = report.failures.is_empty() && report.servers.len() == 3;
+            let is_tracked = on_node(node, &format!("conntrack -L {ours}"))?.contains("dport=80");
+            Ok(is_served && is_tracked != dsr)
         };
-        until(&format!("the host to see the service: {}", !dsr), || Ok(tracked()? != dsr))?;
+        until(&format!("all servers to answer, and the host to see it: {}", !dsr), is_so)?;
         let report = client.load(echo.vip, 600, Connections::New)?;
         ensure!(report.failures.is_empty(), "DSR {dsr}: {:?}", report.failures.first());
         ensure!(report.servers.len() == 3, "DSR {dsr}: only {:?} answered", report.servers);

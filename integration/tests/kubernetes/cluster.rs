@@ -126,11 +126,28 @@ fn has_address(address: &str) -> impl FnOnce() -> bool + Send + '_ {
     }
 }
 
-/// The ends of the agents' logs, for a test that failed.
-pub(crate) fn agents_logs() -> String {
-    let line =
-        format!("-n {NAMESPACE} logs -l app.kubernetes.io/name=beeline -c beelined --prefix --tail=15");
-    kubectl(&line).unwrap_or_else(|e| format!("no logs of the agents: {e:#}"))
+/// The ends of the agents' logs and what they dropped, for a test that failed.
+pub(crate) fn agents_state() -> String {
+    let logs = kubectl(&format!(
+        "-n {NAMESPACE} logs -l app.kubernetes.io/name=beeline -c beelined --prefix --tail=15"
+    ));
+    let drops =
+        agents().and_then(|agents| agents.iter().map(|agent| drops(agent)).collect::<Result<String>>());
+    let or_why = |text: Result<String>| text.unwrap_or_else(|e| format!("not known: {e:#}\n"));
+    format!("{}{}", or_why(drops), or_why(logs))
+}
+
+fn agents() -> Result<Vec<String>> {
+    Ok(names_of(&get(&format!("-n {NAMESPACE} pods -l app.kubernetes.io/name=beeline"))?))
+}
+
+/// A line of the reasons why `agent`'s node dropped packets.
+fn drops(agent: &str) -> Result<String> {
+    let line = format!("-n {NAMESPACE} exec {agent} -c beelined -- beelinectl drops --output json");
+    let all: Value = serde_json::from_str(&kubectl(&line)?)?;
+    let some = all["drops"].as_array().into_iter().flatten().filter(|drop| drop["packets"] != 0);
+    let some: Vec<_> = some.map(|drop| format!("{} {}", drop["reason"], drop["packets"])).collect();
+    Ok(format!("{agent} dropped: {}\n", some.join(", ")))
 }
 
 /// The repository's root.

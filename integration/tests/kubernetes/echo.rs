@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::cluster::{apply, get, items, kubectl, rolled_out};
+use crate::cluster::{apply, get, items, kubectl, rolled_out, until};
 
 /// Servers and their VIP, in a Kubernetes namespace of their own; all of it goes with this value.
 pub(crate) struct Echo {
@@ -29,7 +29,7 @@ impl Echo {
     pub(crate) fn start(name: &'static str, replicas: u32) -> Result<Self> {
         apply(&manifest(name, replicas))?;
         let mut echo = Self { name, vip: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 80) };
-        rolled_out(name, "deployment/echo")?;
+        echo.serves(replicas)?;
         let service = get(&format!("-n {name} service echo"))?;
         let address = service["spec"]["clusterIP"].as_str().context("the service has no cluster IP")?;
         echo.vip.set_ip(address.parse::<IpAddr>()?);
@@ -39,7 +39,19 @@ impl Echo {
     /// Asks for another number of servers, and waits for them.
     pub(crate) fn scale(&self, replicas: u32) -> Result<()> {
         kubectl(&format!("-n {} scale deployment/echo --replicas={replicas}", self.name))?;
-        rolled_out(self.name, "deployment/echo")
+        self.serves(replicas)
+    }
+
+    /// Waits until this many servers are ready, and the API server tells of them: a Deployment is complete before that.
+    fn serves(&self, replicas: u32) -> Result<()> {
+        rolled_out(self.name, "deployment/echo")?;
+        until(&format!("{replicas} endpoints"), || {
+            let slices = get(&format!("-n {} endpointslices -l kubernetes.io/service-name=echo", self.name))?;
+            let endpoints =
+                items(&slices).flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+            let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count();
+            Ok(u32::try_from(ready)? == replicas)
+        })
     }
 
     /// Replaces every server by a new one, and waits until all are.

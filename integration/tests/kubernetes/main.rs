@@ -50,7 +50,7 @@ fn run(arguments: &Arguments, at_a_time: usize, tests: impl IntoIterator<Item = 
     let trials = tests.into_iter().map(|(name, test)| {
         let run = move || {
             let start = Instant::now();
-            let result = test().map_err(|e| Failed::from(format!("{e:#}\n{}", cluster::agents_logs())));
+            let result = test().map_err(|e| Failed::from(format!("{e:#}\n{}", cluster::agents_state())));
             eprintln!("{name} took {} s", start.elapsed().as_secs());
             result
         };
