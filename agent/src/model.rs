@@ -46,24 +46,44 @@ impl Network {
         let balanced = self.services.iter().filter(|service| service.dsr);
         let mut ports: Vec<_> = balanced
             .flat_map(|service| service.shared.iter().copied())
-            .filter(|frontend| NodePorts::ALL.iter().any(|stand_in| frontend.vip == IpAddr::from(*stand_in)))
+            .filter(|frontend| NodePorts::like(frontend.vip).are_at(frontend.vip))
             .collect();
         ports.sort_unstable();
         ports
     }
 }
 
-/// Stand-ins for this node's own address at its node ports, for packets that meet the host's stack before a port of ours:
-/// link-local, so that they mean nothing beyond this node.
-pub(crate) struct NodePorts;
+/// Stand-ins for this node's own address at its node ports, for packets that meet the host's stack before a port of ours.
+/// They mean nothing beyond this node: link-local, or, as IPv6's link-local addresses belong to a device, of a prefix of
+/// Beeline's own (RFC 4193).
+#[derive(Debug)]
+pub(crate) struct NodePorts {
+    /// Answered by any endpoint that a client on this node may ask. The host masquerades what is sent there.
+    pub(crate) inside: IpAddr,
+    /// Answered by endpoints on this node alone, which see the client's own address.
+    pub(crate) outside: IpAddr,
+}
 
 impl NodePorts {
-    /// Answered by any endpoint that a client on this node may ask. The host masquerades what is sent there.
-    pub(crate) const INSIDE: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
-    /// Answered by endpoints on this node alone, which see the client's own address.
-    pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 3);
-    /// All of them.
-    pub(crate) const ALL: [Ipv4Addr; 2] = [Self::INSIDE, Self::OUTSIDE];
+    /// Of IPv4.
+    pub(crate) const V4: Self = Self {
+        inside: IpAddr::V4(Ipv4Addr::new(169, 254, 1, 2)),
+        outside: IpAddr::V4(Ipv4Addr::new(169, 254, 1, 3)),
+    };
+    /// Of IPv6.
+    pub(crate) const V6: Self = Self {
+        inside: IpAddr::V6(Ipv6Addr::new(0xfd62, 0x6565, 0x6c69, 0x6e65, 0, 0, 0, 2)),
+        outside: IpAddr::V6(Ipv6Addr::new(0xfd62, 0x6565, 0x6c69, 0x6e65, 0, 0, 0, 3)),
+    };
+
+    /// Those of the family of `address`.
+    pub(crate) const fn like(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn are_at(&self, address: IpAddr) -> bool {
+        [self.inside, self.outside].contains(&address)
+    }
 }
 
 /// A node.

@@ -1,7 +1,7 @@
 //! Clusters: nodes on an underlay of their own, one configuration for all of them.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
@@ -35,6 +35,7 @@ pub struct Builder {
     attach: Attach,
     vni: u32,
     pod_prefix: u8,
+    underlay_ipv6: bool,
     peers: Vec<Peer>,
     prefixed: bool,
     agents: bool,
@@ -57,6 +58,11 @@ impl Builder {
         self.stack.families()
     }
 
+    /// With nodes that have an IPv6 address, too: [`underlay_ipv6`].
+    pub fn underlay_ipv6(self) -> Self {
+        Self { underlay_ipv6: true, ..self }
+    }
+
     /// With programs attached so.
     pub fn attach(self, attach: Attach) -> Self {
         Self { attach, ..self }
@@ -72,6 +78,7 @@ impl Builder {
         self.peers.push(Peer {
             name: name.to_owned(),
             address,
+            other_addresses: vec![],
             pod_cidrs: pod_cidrs.iter().map(|&cidr| cidr.to_owned()).collect(),
             vtep_mac: Some(mac.to_owned()),
         });
@@ -105,13 +112,17 @@ impl Builder {
             peers.push(Peer {
                 name: format!("node{n}"),
                 address: underlay_address(n),
+                other_addresses: self.underlay_ipv6.then(|| underlay_ipv6(n)).into_iter().collect(),
                 pod_cidrs: self.families().iter().map(pod_cidr).collect(),
                 vtep_mac: None,
             });
         }
         let mut nodes = Vec::new();
-        for Peer { name, address, .. } in &peers {
+        for Peer { name, address, other_addresses, .. } in &peers {
             let netns = underlay.machine(&prefix, name, *address)?;
+            for address in other_addresses {
+                netns.ip(&format!("addr add {address}/64 dev eth0 nodad"))?;
+            }
             netns.watch_hooks()?;
             nodes.push(Node::create(name, *address, netns, &dir)?);
         }
@@ -129,6 +140,7 @@ impl Cluster {
         Builder {
             nodes: 2,
             stack: Stack::V4,
+            underlay_ipv6: false,
             attach: Attach::Auto,
             vni: 7,
             pod_prefix: 24,
@@ -235,4 +247,10 @@ impl Drop for Cluster {
 #[must_use]
 pub fn underlay_address(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 77, n)
+}
+
+/// IPv6 address on the underlay of node `n`, if it has one.
+#[must_use]
+pub fn underlay_ipv6(n: u8) -> IpAddr {
+    Ipv6Addr::new(0xfd00, 0x192, 0x168, 0x77, 0, 0, 0, n.into()).into()
 }

@@ -140,6 +140,8 @@ pub struct Peer {
     pub name: String,
     /// Its underlay address.
     pub address: Ipv4Addr,
+    /// What addresses it has besides.
+    pub other_addresses: Vec<IpAddr>,
     /// The prefixes its pods are in.
     pub pod_cidrs: Vec<String>,
     /// The inner MAC it wants to see, if it is a plain VTEP and not a Beeline node.
@@ -172,10 +174,15 @@ impl Config {
     fn write_yaml(&self, to: &mut String, name: &str) -> fmt::Result {
         writeln!(to, "node: {name}\nvni: {}\nattach: {}\nnodes:", self.vni, self.attach.word())?;
         for node in &self.nodes {
-            let Peer { name, address, pod_cidrs, vtep_mac } = node;
+            let Peer { name, address, other_addresses, pod_cidrs, vtep_mac } = node;
             let pod_cidrs: Vec<_> = pod_cidrs.iter().map(|cidr| quoted(cidr)).collect();
             let pod_cidrs = pod_cidrs.join(", ");
             write!(to, "  - {{ name: {name}, address: {address}, podCidrs: [{pod_cidrs}]")?;
+            if !other_addresses.is_empty() {
+                let others: Vec<_> =
+                    other_addresses.iter().map(|address| quoted(&address.to_string())).collect();
+                write!(to, ", otherAddresses: [{}]", others.join(", "))?;
+            }
             if let Some(mac) = vtep_mac {
                 write!(to, ", vtepMac: \"{mac}\"")?;
             }
@@ -270,6 +277,7 @@ mod tests {
             nodes: vec![Peer {
                 name: "n1".into(),
                 address: Ipv4Addr::new(192, 168, 77, 1),
+                other_addresses: vec!["fd00:192:168:77::1".parse().unwrap()],
                 pod_cidrs: vec!["10.244.1.0/24".into(), "fd00:10:244:1::/64".into()],
                 vtep_mac: None,
             }],
@@ -285,7 +293,7 @@ mod tests {
 vni: 7
 attach: auto
 nodes:
-  - { name: n1, address: 192.168.77.1, podCidrs: [10.244.1.0/24, "fd00:10:244:1::/64"] }
+  - { name: n1, address: 192.168.77.1, podCidrs: [10.244.1.0/24, "fd00:10:244:1::/64"], otherAddresses: ["fd00:192:168:77::1"] }
 services:
   - name: echo
     frontends:

@@ -4,7 +4,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
-use integration::{Cluster, Stack, cluster::Builder, frames::icmpv6};
+use integration::{
+    Cluster, Family, Stack,
+    cluster::{Builder, underlay_ipv6},
+    frames::icmpv6,
+};
 
 use crate::{
     affinity, agent_restart, direct_return, guard, host, mtu_gso, no_arp, outside, plain_vtep, policy,
@@ -136,22 +140,9 @@ pub(crate) fn a_pod_reaches_its_node_by_ipv6() -> Result<()> {
 }
 
 pub(crate) fn a_pod_reaches_the_ipv6_outside_masqueraded() -> Result<()> {
-    let scene = Scene::across_nodes_with(Stack::V6)?;
-    let mut nodes = Vec::new();
-    for (n, node) in (1..).zip(scene.cluster.nodes()) {
-        let address: IpAddr = format!("fd00:192:168:77::{n}").parse()?;
-        node.ip(&format!("addr add {address}/64 dev eth0 nodad"))?;
-        nodes.push(address);
-    }
-    let outside = scene.cluster.outsider("outside", [192, 168, 77, 100].into())?;
-    let address: IpAddr = "fd00:192:168:77::100".parse()?;
-    outside.ip(&format!("addr add {address}/64 dev eth0 nodad"))?;
-    for node in scene.cluster.nodes() {
-        integration::wait::until("IPv6 on the underlay", std::time::Duration::from_secs(10), || {
-            Ok(node.ping(address, 0)? == integration::ping::Ping::Answered)
-        })?;
-    }
-    outside::is_masqueraded(&scene, &nodes, &outside, address)
+    let scene = Scene::with_servers_on(builder().underlay_ipv6(), &[2])?;
+    let (outside, address) = outside::outsider(&scene.cluster, Family::V6)?;
+    outside::is_masqueraded(&scene, &[1, 2].map(underlay_ipv6), &outside, address)
 }
 
 pub(crate) fn what_ipv6_pods_say_to_each_other_is_not_masqueraded() -> Result<()> {

@@ -1,17 +1,43 @@
 //! The outside: pods reach it under their node's address, and nobody outside needs a route to pods.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
-use integration::{Netns, Stack, load::Connections, ping::Ping};
+use integration::{
+    Cluster, Family, Netns, Stack,
+    cluster::{underlay_address, underlay_ipv6},
+    load::Connections,
+    ping::Ping,
+    wait::until,
+};
 
 use crate::scene::Scene;
 
 pub(crate) fn a_pod_reaches_the_outside_masqueraded() -> Result<()> {
     let scene = Scene::across_nodes()?;
     let nodes = scene.cluster.nodes().iter().map(|node| node.address().into()).collect::<Vec<_>>();
-    let outside = scene.cluster.outsider("outside", [192, 168, 77, 100].into())?;
-    is_masqueraded(&scene, &nodes, &outside, [192, 168, 77, 100].into())
+    let (outside, address) = outsider(&scene.cluster, Family::V4)?;
+    is_masqueraded(&scene, &nodes, &outside, address)
+}
+
+/// A machine outside, and its address of `family`, which every node reaches: of IPv6, if the nodes have that on the underlay.
+pub(crate) fn outsider(cluster: &Cluster, family: Family) -> Result<(Netns, IpAddr)> {
+    const HOST: u8 = 100;
+    let outside = cluster.outsider("outside", underlay_address(HOST))?;
+    if family == Family::V4 {
+        return Ok((outside, underlay_address(HOST).into()));
+    }
+    let address = underlay_ipv6(HOST);
+    outside.ip(&format!("addr add {address}/64 dev eth0 nodad"))?;
+    for node in cluster.nodes() {
+        until("IPv6 on the underlay", Duration::from_secs(10), || {
+            Ok(node.ping(address, 0)? == Ping::Answered)
+        })?;
+    }
+    Ok((outside, address))
 }
 
 /// What pods send to `outside`, which has `address`, comes from their own node's address among those of `nodes`.

@@ -67,7 +67,8 @@ fn with_node_ports() -> Network {
     let mut network = crate::model::tests::network();
     let service = std::sync::Arc::make_mut(&mut network.services[0]);
     let frontend = service.frontends[0];
-    service.shared = NodePorts::ALL.map(|vip| Frontend { vip: vip.into(), ..frontend }).into();
+    let stand_ins = [NodePorts::V4, NodePorts::V6].map(|it| [it.inside, it.outside]);
+    service.shared = stand_ins.as_flattened().iter().map(|&vip| Frontend { vip, ..frontend }).collect();
     network
 }
 
@@ -75,7 +76,7 @@ fn with_node_ports() -> Network {
 fn node_ports_are_turned_into_their_stand_ins() {
     let wanted = Wanted::new(&with_node_ports());
     let names: Vec<_> = wanted.0.iter().map(|chain| (chain.name, chain.rules.len())).collect();
-    assert_eq!(names, [("node-ports", 2), ("own-node-ports", 1), ("masquerade", 2)]);
+    assert_eq!(names, [("node-ports", 4), ("own-node-ports", 2), ("masquerade", 3)]);
     let json = serde_json::to_value(&wanted.0[0].rules[0].statements).unwrap();
     assert_eq!(
         json[0],
@@ -83,6 +84,9 @@ fn node_ports_are_turned_into_their_stand_ins() {
     );
     assert_eq!(json[2]["match"]["right"]["set"], json!([1]));
     assert_eq!(json[3], json!({ "dnat": { "addr": "169.254.1.3", "family": "ip" } }));
+    let json = serde_json::to_value(&wanted.0[0].rules[1].statements).unwrap();
+    assert_eq!(json[1]["match"]["right"]["prefix"], json!({ "addr": "::1", "len": 128 }));
+    assert_eq!(json[3], json!({ "dnat": { "addr": "fd62:6565:6c69:6e65::3", "family": "ip6" } }));
     // A process of this node is on this node: what only endpoints here may answer is answered by all to it.
     let json = serde_json::to_value(&wanted.0[1].rules[0].statements).unwrap();
     assert_eq!(json[3]["dnat"]["addr"], "169.254.1.2");
@@ -91,15 +95,20 @@ fn node_ports_are_turned_into_their_stand_ins() {
 #[test]
 fn what_the_node_asks_at_its_own_ports_keeps_its_source_unless_a_plain_vtep_might_answer() {
     let mut network = with_node_ports();
-    let rule = |network: &Network| {
+    let rule = |network: &Network, n: usize| {
         let rules = &Wanted::new(network).0[2].rules;
-        serde_json::to_value(&rules[0].statements).unwrap()
+        serde_json::to_value(&rules[n].statements).unwrap()
     };
-    let json = rule(&network);
+    let json = rule(&network, 0);
     assert_eq!(json[2]["match"]["left"]["payload"]["field"], "saddr");
     assert_eq!((&json[2]["match"]["op"], &json[2]["match"]["right"]), (&json!("!="), &json!("192.168.77.1")));
+    assert_eq!(
+        rule(&network, 1)[2],
+        json!({ "masquerade": null }),
+        "the overlay leads to no underlay address of IPv6"
+    );
     network.peers[0].vtep_mac = Some(lb_dataplane::Mac([2, 0, 0, 0, 0, 9]));
-    assert_eq!(rule(&network)[2], json!({ "masquerade": null }));
+    assert_eq!(rule(&network, 0)[2], json!({ "masquerade": null }));
 }
 
 #[test]

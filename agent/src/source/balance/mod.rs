@@ -111,11 +111,12 @@ pub(crate) fn services(
     let mut from_outside = vec![];
     for (node, frontend) in claims.nodes {
         let is_here = *node == *here.node;
-        if is_here && frontend.vip.is_ipv4() {
+        if is_here {
             // For clients that the host hands over.
-            shared.push(Frontend { vip: NodePorts::INSIDE.into(), ..frontend });
+            let NodePorts { inside, outside } = NodePorts::like(frontend.vip);
+            shared.push(Frontend { vip: inside, ..frontend });
             if policy.external == Reach::Local && choice::is_any_usable(&wide, frontend.vip) {
-                from_outside.push(Frontend { vip: NodePorts::OUTSIDE.into(), ..frontend });
+                from_outside.push(Frontend { vip: outside, ..frontend });
             }
         }
         let is_local = policy.external == Reach::Local && !is_here;

@@ -28,6 +28,8 @@ pub(super) struct File {
 pub(super) struct Node {
     pub(super) name: Text,
     pub(super) address: Text,
+    #[serde(default)]
+    pub(super) other_addresses: Vec<Text>,
     pub(super) pod_cidrs: Spanned<Vec<Text>>,
     pub(super) vtep_mac: Option<Text>,
     pub(super) zone: Option<Text>,

@@ -2,12 +2,13 @@
 
 use super::{
     Checker,
+    nodes::Cluster,
     values::{self, wrong},
 };
 use crate::source::file::schema::{self, Text};
 
 /// Complains about frontends that would lead nowhere though there are backends, and about backends that nothing leads to.
-pub(super) fn check(check: &mut Checker, i: usize, entry: &schema::Service) {
+pub(super) fn check(check: &mut Checker, i: usize, entry: &schema::Service, cluster: &Cluster<'_>) {
     let is_ipv4 = |text: &Text| values::address(&text.value).ok().map(|address| address.is_ipv4());
     let frontends = entry.frontends.value.iter().map(|frontend| &frontend.vip);
     let external = entry.external_frontends.iter().map(|frontend| &frontend.vip);
@@ -16,7 +17,7 @@ pub(super) fn check(check: &mut Checker, i: usize, entry: &schema::Service) {
         .collect();
     let mut families: Vec<_> = vips.iter().map(|(vip, ..)| is_ipv4(vip)).collect();
     if !entry.node_ports.is_empty() {
-        families.push(Some(true));
+        families.extend(cluster.addresses().iter().map(|(address, _)| Some(address.is_ipv4())));
     }
     let backends: Vec<_> = entry.backends.iter().map(|backend| is_ipv4(&backend.address)).collect();
     // What makes no sense by itself was complained about already.
@@ -44,10 +45,11 @@ pub(super) fn check(check: &mut Checker, i: usize, entry: &schema::Service) {
         }
     }
     if let Some(first) = entry.node_ports.first()
-        && !backends.contains(&Some(true))
+        && !cluster.addresses().iter().any(|(address, _)| backends.contains(&Some(address.is_ipv4())))
     {
-        let cause = "nodes have it at their IPv4 addresses, and no backend of this service is IPv4";
+        let cause = "nodes have it at their addresses, and no backend of this service is of that family";
+        let cure = "add a backend of the nodes' family, give the nodes `otherAddresses`, or remove it";
         let field = format_args!("services[{i}].nodePorts[0]");
-        check.complain(first.port.referenced, field, wrong(cause, "add an IPv4 backend, or remove it"));
+        check.complain(first.port.referenced, field, wrong(cause, cure));
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes: names, addresses and pod prefixes that do not collide, and which of them this is.
 
-use std::net::IpAddr;
+use std::{iter, net::IpAddr};
 
 use ipnet::IpNet;
 use serde_saphyr::Spanned;
@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use super::{
     Checker, Unique,
     prefixes::{Placed, PodPrefixes},
-    values::{self, wrong},
+    values::{self, Wrong, wrong},
 };
 use crate::{
     model::{Node, has_room},
@@ -30,13 +30,15 @@ pub(super) struct Cluster<'a> {
 impl<'a> Cluster<'a> {
     /// `this` is the index of this node.
     pub(super) fn new(entries: &'a [schema::Node], this: Option<usize>, pods: &'a PodPrefixes) -> Self {
-        let address = |node: &schema::Node| {
-            let address = values::underlay_address(&node.address.value).ok()?;
-            Some((address.into(), node.name.value.as_str().into()))
-        };
+        let addresses = entries.iter().flat_map(|node| {
+            let name = Name::from(node.name.value.as_str());
+            all_addresses(node)
+                .filter_map(|text| values::address(&text.value).ok())
+                .map(move |ip| (ip, name.clone()))
+        });
         Self {
             entries,
-            addresses: entries.iter().filter_map(address).collect(),
+            addresses: addresses.collect(),
             zones: entries.iter().map(|node| Some(node.zone.as_ref()?.value.as_str().into())).collect(),
             this,
             pods,
@@ -107,14 +109,14 @@ pub(super) fn nodes(check: &mut Checker, entries: &Spanned<Vec<schema::Node>>) -
         });
         let address = check.value(format_args!("nodes[{i}].address"), &entry.address, |text| {
             let address = values::underlay_address(text)?;
-            addresses.insert(address, entry.address.referenced).map_err(|line| {
-                wrong(
-                    format!("{address} is already the node's on line {line}"),
-                    "give each node its own address",
-                )
-            })?;
+            claim(&mut addresses, address.into(), &entry.address)?;
             Ok(address)
         });
+        for (j, text) in entry.other_addresses.iter().enumerate() {
+            check.value(format_args!("nodes[{i}].otherAddresses[{j}]"), text, |address| {
+                claim(&mut addresses, values::address(address)?, text)
+            });
+        }
         let mac = check.optional(format_args!("nodes[{i}].vtepMac"), entry.vtep_mac.as_ref(), values::mac);
         check.optional(format_args!("nodes[{i}].zone"), entry.zone.as_ref(), values::name);
         let pod_cidrs = pod_cidrs(check, i, &entry.pod_cidrs, &mut cidrs);
@@ -125,6 +127,17 @@ pub(super) fn nodes(check: &mut Checker, entries: &Spanned<Vec<schema::Node>>) -
     let prefixes = PodPrefixes::new(cidrs);
     apart(check, entries, &prefixes);
     (nodes, prefixes)
+}
+
+/// Its address, and those that it has besides.
+fn all_addresses(node: &schema::Node) -> impl Iterator<Item = &schema::Text> {
+    iter::once(&node.address).chain(&node.other_addresses)
+}
+
+fn claim(claimed: &mut Unique<IpAddr>, address: IpAddr, at: &schema::Text) -> Result<(), Wrong> {
+    claimed.insert(address, at.referenced).map_err(|line| {
+        wrong(format!("{address} is already the node's on line {line}"), "give each node its own address")
+    })
 }
 
 fn pod_cidrs(
@@ -159,13 +172,24 @@ fn apart(check: &mut Checker, entries: &Spanned<Vec<schema::Node>>, prefixes: &P
         check.complain(second.at, field, wrong(cause, cure));
     }
     for (i, entry) in entries.value.iter().enumerate() {
-        let Ok(address) = entry.address.value.parse() else {
-            continue;
-        };
-        if let Some(cidr) = prefixes.containing(address) {
-            let cause = format!("{address} lies in the pod prefix {cidr}");
-            let cure = "take nodes and pods from different prefixes";
-            check.complain(entry.address.referenced, format_args!("nodes[{i}].address"), wrong(cause, cure));
+        for (j, text) in all_addresses(entry).enumerate() {
+            let Ok(address) = text.value.parse() else {
+                continue;
+            };
+            if let Some(cidr) = prefixes.containing(address) {
+                let cause = format!("{address} lies in the pod prefix {cidr}");
+                let wrong = wrong(cause, "take nodes and pods from different prefixes");
+                match j.checked_sub(1) {
+                    None => check.complain(text.referenced, format_args!("nodes[{i}].address"), wrong),
+                    Some(j) => {
+                        check.complain(
+                            text.referenced,
+                            format_args!("nodes[{i}].otherAddresses[{j}]"),
+                            wrong,
+                        );
+                    }
+                }
+            }
         }
     }
 }

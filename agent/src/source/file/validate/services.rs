@@ -34,7 +34,7 @@ pub(super) fn services(
         let policy = policy(check, i, entry);
         let claims = frontends::claims(check, i, entry, &mut claimed, cluster);
         let backends = backends::backends(check, i, entry, cluster);
-        families::check(check, i, entry);
+        families::check(check, i, entry, cluster);
         let Some(name) = name else {
             continue;
         };
