@@ -5,7 +5,7 @@ use beeline_abi::{Address, Be16, Drop, Hop, Mac, Node, add_checksums};
 
 use crate::{
     Verdict, count,
-    family::{ETHERNET_LEN, Family, Form, Packet, SCTP, TCP, UDP, tcp_flags},
+    family::{ETHERNET_LEN, Family, Packet, SCTP, TCP, UDP, tcp_flags},
     maps::{self, Quote, Scratch, Tables},
     skb::{self, Skb, redirect_to_ingress, redirect_to_peer},
 };
@@ -60,7 +60,7 @@ pub fn refuse<F: Family>(skb: Skb, node: &Node, reason: Drop) -> Verdict {
 #[inline(always)]
 fn refuse_port<F: Family>(skb: Skb, node: &Node, with_error: bool) -> Option<Verdict> {
     let Scratch { packet, .. } = F::Addr::scratch().ok()?;
-    if packet.form == Form::ERROR {
+    if packet.is_error() {
         return None;
     }
     match packet.key.protocol() {
@@ -140,7 +140,7 @@ fn send_error<F: Family>(skb: Skb, node: &Node, error: Error) -> Option<Verdict>
     let Scratch { packet, .. } = F::Addr::scratch().ok()?;
     // Nobody is told of errors about errors, nor of pieces that do not say whose they are (RFC 1122 §3.2.2).
     let needed = packet.l4() + 8;
-    if packet.form == Form::ERROR || packet.is_later_fragment() || (skb.len() as usize) < needed {
+    if packet.is_error() || packet.is_later_fragment() || (skb.len() as usize) < needed {
         return None;
     }
     let quote = maps::quote()?;

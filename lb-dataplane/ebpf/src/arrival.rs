@@ -165,7 +165,7 @@ fn open<F: Family>(
     }
     if let Some(reply) = known
         && reply.forward == 0
-        && flow::holds::<F>(reply, vni, key.dst)
+        && flow::holds::<F>(reply, vni)
     {
         flow::carry_on(flow, reply);
         to_host |= flow::action(reply) == Action::ToHost;

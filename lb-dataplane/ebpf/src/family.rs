@@ -69,6 +69,8 @@ impl Form {
     pub const LATER_FRAGMENT: Self = Self(2);
     /// An ICMP error, which quotes a packet of the flow that it is about.
     pub const ERROR: Self = Self(3);
+    /// An ICMP error about no flow of ours, which goes its own way.
+    pub const STRAY_ERROR: Self = Self(4);
 }
 
 /// What an IP header, with what follows it, says of its packet.
@@ -123,6 +125,12 @@ impl<A: Tables> Packet<A> {
     #[inline(always)]
     pub fn is_later_fragment(&self) -> bool {
         self.form == Form::LATER_FRAGMENT
+    }
+
+    /// True for an ICMP error, of which nobody is told in turn (RFC 1122 §3.2.2).
+    #[inline(always)]
+    pub fn is_error(&self) -> bool {
+        self.form == Form::ERROR || self.form == Form::STRAY_ERROR
     }
 
     /// The first packet of a TCP connection.

@@ -162,7 +162,9 @@ pub fn begin<A: Address>(flow: &mut Flow<A>, packet: &Packet<A>, from: From, ifi
 /// True if what a request decided for its replies still holds: its service has the backend, and the client is
 /// the same pod as then, not another with its address.
 #[inline(always)]
-pub fn holds<F: Family>(reply: &Flow<F::Addr>, vni: Vni, client: F::Addr) -> bool {
+pub fn holds<F: Family>(reply: &Flow<F::Addr>, vni: Vni) -> bool {
+    // Not who the reply says it is for: a pod that reaches itself has asked in the node's name.
+    let client = reply.dst;
     // No interface is 0.
     let is_same_client = action(reply) != Action::ToPod
         || F::Addr::find_endpoint(&EndpointKey::new(vni, client)).map_or(0, |pod| pod.ifindex)

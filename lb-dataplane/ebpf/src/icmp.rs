@@ -51,7 +51,7 @@ fn find<F: Family>(skb: Skb, packet: &mut Packet<F::Addr>, vtep: u32) {
     {
         packet.key = key;
     } else {
-        packet.form = Form::WHOLE;
+        packet.form = Form::STRAY_ERROR;
     }
 }
 

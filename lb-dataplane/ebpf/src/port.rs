@@ -114,8 +114,7 @@ fn open<F: Family>(
         return Err(Drop::Multicast);
     }
     let origin = guard::check::<F>(skb, node, vni, packet)?;
-    let is_known =
-        known.is_some_and(|known| known.forward == 1 || flow::holds::<F>(known, vni, packet.key.dst));
+    let is_known = known.is_some_and(|known| known.forward == 1 || flow::holds::<F>(known, vni));
     let known = known.filter(|_| is_known);
     if let Some(known) = known {
         flow.tcp_state = known.tcp_state;

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use lb_dataplane::{Hop, desired::Protocol};
+use lb_dataplane::{Drop, Hop, desired::Protocol};
 
 use crate::{
-    build::{arriving, from, from_host, name, packet, sent, syn, tcp, to, udp, with, wrapped},
+    build::{arriving, dropped, from, from_host, name, packet, sent, syn, tcp, to, udp, with, wrapped},
     frame::{Packet, Transport},
     net::{Net, mac},
     table::Story,
@@ -19,6 +19,7 @@ pub const TESTS: &[(&str, Story)] = &[
     ("c_icmp_errors_of_a_client_reach_the_backend", of_a_client),
     ("c_icmp_errors_of_others_on_the_way_keep_their_source", of_others),
     ("c_icmp_errors_about_no_flow_pass_as_they_are", about_no_flow),
+    ("c_icmp_errors_are_never_answered", never_answered),
 ];
 
 /// Type and code of an error in either family.
@@ -152,4 +153,15 @@ fn about_no_flow(net: &Net) {
     let others = error(net.pod_b, &packet(net.pod_a, net.pod_c, udp(40_000, 80)));
     let passed = with(others.clone(), |p| p.ttl = 63);
     assert_eq!(sent(&mut world, Place::PortB, &from(&others)), (Hop::PortToPort, to(net.pod_a, passed)));
+}
+
+/// RFC 1122 §3.2.2: their time to live runs out in silence.
+fn never_answered(net: &Net) {
+    let mut world = asked(net, "icmp_never", 0, Protocol::Udp, net.pod_c);
+    for port in [8000, 8001] {
+        let about = packet(net.vip(0), net.pod_a, udp(port, 40_000));
+        let error = error(net.pod_a, net.pod_c, Kind::PortUnreachable, &about, usize::MAX);
+        let last = with(error, |p| p.ttl = 1);
+        assert_eq!(dropped(&mut world, Place::PortA, &from(&last)), Drop::TtlExceeded, "port {port}");
+    }
 }
