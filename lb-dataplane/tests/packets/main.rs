@@ -12,6 +12,7 @@
 
 mod answers;
 mod build;
+mod clock;
 mod fragment;
 mod fragmented;
 mod frame;

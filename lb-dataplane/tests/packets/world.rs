@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::{
+    maps::{HashMap, Map, MapData},
+    programs::{SchedClassifier, TestRun, TestRunOptions},
+};
 use lb_dataplane::{
     AttachMode, Dataplane, Desired, Drop, Hop, Mac, NodeFile, Pins, Ports, Program, View, Vni,
     desired::{Affinity, Backend, BackendState, Frontend, Host, Peer, Protocol, Service, WithoutBackends},
@@ -170,22 +173,31 @@ impl World {
         }
     }
 
-    /// Empties the tables of flows and fragments, as if no packet had ever come.
+    /// Empties the tables that packets fill, as if none had ever come.
     pub fn forget_flows(&self) {
         self.empty::<40, 112>("FLOWS6");
         self.empty::<16, 88>("FLOWS4");
         self.empty::<40, 16>("FRAGMENTS6");
         self.empty::<16, 16>("FRAGMENTS4");
+        self.empty::<20, 16>("AFFINITY6");
+        self.empty::<8, 16>("AFFINITY4");
     }
 
     fn empty<const KEY: usize, const VALUE: usize>(&self, table: &str) {
-        let data = aya::maps::MapData::from_pin(self.pins.map(table)).unwrap();
-        let map = aya::maps::Map::from_map_data(data).unwrap();
-        let mut flows = aya::maps::HashMap::<_, [u8; KEY], [u8; VALUE]>::try_from(map).unwrap();
-        let keys: Vec<_> = flows.keys().collect::<Result<_, _>>().unwrap();
+        let mut table = self.table::<KEY, VALUE>(table);
+        let keys: Vec<_> = table.keys().collect::<Result<_, _>>().unwrap();
         for key in keys {
-            flows.remove(&key).unwrap();
+            table.remove(&key).unwrap();
         }
+    }
+
+    /// One of the programs' tables, as bytes.
+    pub fn table<const KEY: usize, const VALUE: usize>(
+        &self,
+        name: &str,
+    ) -> HashMap<MapData, [u8; KEY], [u8; VALUE]> {
+        let data = MapData::from_pin(self.pins.map(name)).unwrap();
+        HashMap::try_from(Map::from_map_data(data).unwrap()).unwrap()
     }
 
     /// Runs `bytes` through the program at `place`. Every packet must be counted exactly once.

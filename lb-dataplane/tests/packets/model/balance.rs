@@ -9,60 +9,73 @@ use lb_dataplane::{
     maglev,
 };
 
-use super::{Model, Part, Tuple, flows::Memory};
-use crate::{frame::Packet, world::VNI};
-
-pub(super) enum Balanced {
-    No,
-    ToHost(String),
-    To(String, (IpAddr, u16)),
-}
+use super::{
+    Choice, Model, Part, Tuple,
+    flows::{Memory, Role},
+};
+use crate::{
+    frame::{Packet, Transport},
+    world::VNI,
+};
 
 impl Model {
     pub(super) fn balance(
         &mut self,
         tuple: &Tuple,
-        known: Option<Memory>,
+        known: Option<&Memory>,
         packet: &Packet,
         piece: Part,
-    ) -> Result<Balanced, Drop> {
-        use crate::frame::Transport::{Ping, Tcp};
+    ) -> Result<Choice, Drop> {
         let &(protocol, src, dst) = tuple;
-        let is_connection = matches!(known, Some(Memory::Request { .. }))
-            && matches!(packet.transport, Tcp { syn, ack, .. } if !syn || ack);
+        let before = known.and_then(|known| match &known.role {
+            Role::First { choice, .. } => Some(choice),
+            Role::Reply { .. } => None,
+        });
+        let is_connection = matches!(before, Some(Choice::Backend(..) | Choice::Gone))
+            && matches!(packet.transport, Transport::Tcp { syn, ack, .. } if !syn || ack);
         let Some(service) = self.services.iter().find(|service| {
-            service.frontends.iter().any(|frontend| {
+            service.all_frontends().any(|frontend| {
                 (frontend.vip, frontend.port.get(), frontend.protocol.number()) == (dst.0, dst.1, protocol)
             })
         }) else {
-            let is_vip = |service: &&Service| service.dsr && service.frontends.iter().any(|f| f.vip == dst.0);
+            let is_vip = |service: &Service| service.dsr && service.frontends.iter().any(|f| f.vip == dst.0);
             return match packet.transport {
                 _ if is_connection => Err(Drop::BackendGone),
-                Ping { .. } => Ok(Balanced::No),
-                _ if self.services.iter().any(|service| is_vip(&service)) => {
+                Transport::Ping { .. } | Transport::Error { .. } => Ok(Choice::None),
+                _ if self.services.iter().any(is_vip) => {
                     let is_unknown = piece == Part::Later && dst.1 == 0;
                     Err(if is_unknown { Drop::FragmentWithoutFirst } else { Drop::NoFrontend })
                 }
-                _ => Ok(Balanced::No),
+                _ => Ok(Choice::None),
             };
         };
-        if let Some(Memory::Left { service: before, .. }) = &known
-            && *before == service.name
-        {
-            return Ok(Balanced::ToHost(before.clone()));
-        }
-        let takes = |b: &&Backend| is_connection || b.state == BackendState::Ready;
-        if let Some(Memory::Request { service: before, backend, gone: false, .. }) = known
-            && before == service.name
-            && service.backends.iter().filter(takes).any(|b| (b.address, b.port.get()) == backend)
-        {
-            return Ok(Balanced::To(service.name.clone(), backend));
+        let client = (service.name.clone(), src.0);
+        let is_sticky = matches!(service.affinity, Affinity::ClientIp { .. });
+        match before {
+            Some(Choice::ToHost(name)) if *name == service.name => {
+                return Ok(Choice::ToHost(name.clone()));
+            }
+            Some(Choice::Backend(name, backend))
+                if *name == service.name
+                    && service.backends.iter().any(|one| {
+                        is_at(one, *backend) && (is_connection || one.state == BackendState::Ready)
+                    }) =>
+            {
+                if is_sticky
+                    && let Some((last, used)) = self.affinities.get_mut(&client)
+                    && last == backend
+                {
+                    *used = self.now;
+                }
+                return Ok(Choice::Backend(name.clone(), *backend));
+            }
+            _ => {}
         }
         if is_connection {
             return Err(Drop::BackendGone);
         }
         if !service.dsr {
-            return Ok(Balanced::ToHost(service.name.clone()));
+            return Ok(Choice::ToHost(service.name.clone()));
         }
         let ready: Vec<_> =
             service.backends.iter().copied().filter(|b| b.state == BackendState::Ready).collect();
@@ -73,20 +86,24 @@ impl Model {
                 WithoutBackends::Drop => Drop::NoLocalBackend,
             });
         }
-        let client = (service.name.clone(), src.0);
-        let sticks = matches!(service.affinity, Affinity::ClientIp { .. });
-        if sticks
-            && let Some(&last) = self.affinities.get(&client)
-            && ready.iter().any(|b| (b.address, b.port.get()) == last)
-        {
-            return Ok(Balanced::To(service.name.clone(), last));
+        let slot = ready[table[hash(tuple) as usize % table.len()] as usize];
+        let mut backend = (slot.address, slot.port.get());
+        if let Affinity::ClientIp { timeout } = service.affinity {
+            if let Some(&(last, used)) = self.affinities.get(&client)
+                && self.now - used <= timeout.as_secs()
+                && ready.iter().any(|one| is_at(one, last))
+            {
+                backend = last;
+            }
+            self.affinities.insert(client, (backend, self.now));
         }
-        let Backend { address, port, .. } = ready[table[hash(tuple) as usize % table.len()] as usize];
-        if sticks {
-            self.affinities.insert(client, (address, port.get()));
-        }
-        Ok(Balanced::To(service.name.clone(), (address, port.get())))
+        Ok(Choice::Backend(service.name.clone(), backend))
     }
+}
+
+/// True if `backend` is at this address and port.
+pub(super) fn is_at(backend: &Backend, at: (IpAddr, u16)) -> bool {
+    (backend.address, backend.port.get()) == at
 }
 
 /// What `work` makes of the flow that `tuple` names.
@@ -104,6 +121,6 @@ pub(super) fn of_key<T>(
     }
 }
 
-pub(super) fn hash(tuple: &Tuple) -> u32 {
+fn hash(tuple: &Tuple) -> u32 {
     of_key(tuple, flow_hash, flow_hash)
 }

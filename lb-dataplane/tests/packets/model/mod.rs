@@ -1,9 +1,11 @@
 //! What the programs must do, said in plain Rust: packets as values, tables as maps, no bytes and no kernel.
 //!
 //! It shares with them only the contract that all nodes must agree on: the hash and the Maglev table.
-//! [`walks`] is what becomes of a packet, [`balance`] which backend it gets, and [`flows`] what is remembered of it.
+//! [`walks`] is what becomes of a packet, [`balance`] which backend it gets, [`flows`] what is remembered of it, and [`errors`]
+//! what is told about it. Time is a number of seconds, which passes when the test says so.
 
 mod balance;
+mod errors;
 mod flows;
 mod walks;
 
@@ -14,10 +16,10 @@ use std::{
 
 use lb_dataplane::{
     Drop, Hop,
-    desired::{Backend, Protocol, Service},
+    desired::{Protocol, Service},
 };
 
-use self::flows::Memory;
+use self::{balance::is_at, flows::Memory};
 use crate::{
     fragment::Fragment,
     frame::{Body, Frame, Packet, Transport},
@@ -39,8 +41,19 @@ pub enum Expected {
 type Tuple = (u8, (IpAddr, u16), (IpAddr, u16));
 /// What a fragment is of: protocol, source, destination, identification.
 type Datagram = (u8, IpAddr, IpAddr, u32);
-/// A service, and the backend it chose.
-type Choice = (String, (IpAddr, u16));
+/// What was chosen for a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    /// No service has a say in it.
+    None,
+    /// A backend of this service.
+    Backend(String, (IpAddr, u16)),
+    /// A backend that is gone.
+    Gone,
+    /// To leave it to the host: DSR is off for this service.
+    ToHost(String),
+}
+
 /// Who may send a flow's packets: a place, and for the uplink the tunnel end.
 type Origin = (Place, Option<Ipv4Addr>);
 
@@ -48,10 +61,14 @@ pub struct Model {
     pub endpoints: HashMap<IpAddr, Place>,
     services: Vec<Service>,
     flows: HashMap<Tuple, Memory>,
-    /// Ports of datagrams whose first fragment has gone on.
-    fragments: HashMap<Datagram, (u16, u16)>,
-    /// The backend that a client had last of a service with affinity.
-    affinities: HashMap<(String, IpAddr), (IpAddr, u16)>,
+    /// Ports of datagrams whose first fragment has gone on, and when.
+    fragments: HashMap<Datagram, ((u16, u16), u64)>,
+    /// The backend that a client had last of a service with affinity, and when.
+    affinities: HashMap<(String, IpAddr), ((IpAddr, u16), u64)>,
+    /// Seconds that have passed.
+    now: u64,
+    /// Changes there have been.
+    epoch: u64,
 }
 
 impl Model {
@@ -64,30 +81,36 @@ impl Model {
             flows: HashMap::new(),
             fragments: HashMap::new(),
             affinities: HashMap::new(),
+            now: 0,
+            epoch: 0,
         }
     }
 
-    /// A backend that goes takes its flows with it: if it comes back, it is another. Of TCP it is remembered that they are
-    /// for nobody else.
+    /// Time passes.
+    pub fn wait(&mut self, seconds: u64) {
+        self.now += seconds;
+    }
+
+    /// Something has changed, and what was decided before is to be looked at again.
+    pub fn change(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// A backend that goes is gone for its flows: if it comes back, it is another.
     pub fn set_services(&mut self, services: Vec<Service>) {
         self.services = services;
-        let services = &self.services;
-        let has = |service: &str, &(address, port): &(IpAddr, u16)| {
-            let is = |b: &Backend| (b.address, b.port.get()) == (address, port);
-            services.iter().any(|candidate| candidate.name == service && candidate.backends.iter().any(is))
-        };
-        self.affinities.retain(|(service, _), backend| has(service, backend));
-        self.flows.retain(|tuple, memory| match memory {
-            Memory::Request { service, backend, gone, .. } => {
-                *gone |= !has(service, backend);
-                !*gone || tuple.0 == Protocol::Tcp.number()
+        let find = |name: &str| self.services.iter().find(|candidate| candidate.name == name);
+        let has =
+            |name: &str, at| find(name).is_some_and(|service| service.backends.iter().any(|b| is_at(b, at)));
+        self.affinities.retain(|(name, _), (backend, _)| has(name, *backend));
+        for memory in self.flows.values_mut() {
+            let choice = memory.choice();
+            match choice {
+                Choice::Backend(name, backend) if !has(name, *backend) => *choice = Choice::Gone,
+                Choice::ToHost(name) if find(name).is_none() => *choice = Choice::None,
+                _ => {}
             }
-            Memory::Left { service, .. } => services.iter().any(|candidate| candidate.name == *service),
-            Memory::Arrived { .. } => true,
-            Memory::Reply { choice, .. } => {
-                choice.as_ref().is_none_or(|(service, backend)| has(service, backend))
-            }
-        });
+        }
     }
 
     /// What must become of `frame` at `place`.
@@ -108,7 +131,11 @@ impl Model {
             return self.arrive(frame);
         }
         match &frame.body {
-            Body::Ip(packet) => self.leave(place, frame.src_mac, packet, Part::Whole),
+            Body::Ip(packet) => {
+                self.step_packet(packet, (place, None), frame.src_mac, |model, packet, piece| {
+                    model.leave(place, frame.src_mac, packet, piece)
+                })
+            }
             Body::Fragment(fragment) => self.step_fragment(fragment, |model, packet, piece| {
                 model.leave(place, frame.src_mac, packet, piece)
             }),
@@ -128,12 +155,16 @@ impl Model {
         let piece = if fragment.offset == 0 { Part::First } else { Part::Later };
         let ports = match piece {
             Part::First => fragment.ports(),
-            _ => self.fragments.get(&datagram).copied().unwrap_or_default(),
+            _ => match self.fragments.get(&datagram) {
+                // As long as Linux waits for the fragments of a datagram.
+                Some((ports, seen)) if self.now - seen < 30 => *ports,
+                _ => (0, 0),
+            },
         };
         let packet = fragment.standing_for(ports);
         let expected = step(self, &packet, piece);
         if piece == Part::First && matches!(expected, Ok(_) | Err(Drop::TtlExceeded | Drop::SctpFragment)) {
-            self.fragments.insert(datagram, ports);
+            self.fragments.insert(datagram, (ports, self.now));
         }
         Ok(expected?.map(|out| fragment.changed_to(&out)))
     }
@@ -147,6 +178,8 @@ fn is_told(frame: &Frame, reason: Drop) -> bool {
             let is_tcp = fragment.protocol == Protocol::Tcp.number();
             fragment.offset == 0 && (!is_tcp || reason == Drop::TtlExceeded)
         }
+        // Nobody is told of errors about errors.
+        Body::Ip(packet) => !matches!(packet.transport, Transport::Error { .. }),
         _ => true,
     }
 }
@@ -162,6 +195,14 @@ enum Part {
     Whole,
     First,
     Later,
+    /// An ICMP error about a flow, as one of its packets.
+    Error,
+}
+
+impl Choice {
+    fn backend(&self) -> Option<(&str, (IpAddr, u16))> {
+        if let Self::Backend(service, backend) = self { Some((service, *backend)) } else { None }
+    }
 }
 
 impl Expected {

@@ -6,10 +6,9 @@ use ipnet::IpNet;
 use lb_dataplane::{Drop, Hop, Mac, desired::Protocol};
 
 use super::{
-    Expected, Model, Part,
-    balance::Balanced,
-    flows::{Memory, State},
-    opens, set_destination, set_source, tuple,
+    Choice, Expected, Model, Part,
+    flows::{Decision, Memory, Role, State},
+    set_destination, set_source, tuple,
 };
 use crate::{
     frame::{Body, Frame, Packet, VXLAN_PORT},
@@ -34,8 +33,7 @@ impl Model {
         piece: Part,
     ) -> Result<Expected, Drop> {
         let tuple = tuple(packet);
-        let origin = (place, None);
-        let known = self.known(&tuple, origin, src_mac, packet);
+        let found = self.known(&tuple, (place, None), src_mac, packet);
         if place != Place::HostPort {
             if self.endpoints.get(&packet.src) != Some(&place) {
                 return Err(Drop::ForgedSource);
@@ -44,56 +42,54 @@ impl Model {
                 return Err(Drop::ForgedMac);
             }
         }
-        let mut known = known;
-        let state = known.as_mut().map_or(State::first(packet), |known| *known.state());
-        let answers = matches!(known, Some(Memory::Reply { .. }));
-        let is_known = known.is_some();
+        let is_current = found.as_ref().is_some_and(|found| found.is_current);
+        let known = found.map(|found| found.memory).filter(|memory| self.holds(memory));
+        let state = known.as_ref().map_or(State::first(packet), |known| known.state);
         let mut out = packet.clone();
         let mut to_host = false;
         let mut to_peer = None;
-        let mut balanced = None;
-        let mut left = None;
-        match known {
-            Some(Memory::Reply { client, vip, to_host: host, to_node, .. }) => {
-                to_host = host;
-                to_peer = to_node;
-                if let Some(vip) = vip {
-                    set_source(&mut out, vip);
-                    set_destination(&mut out, client);
-                }
+        let mut choice = Choice::None;
+        let answers = known.as_ref().is_some_and(Memory::is_reply);
+        if let Some(Memory { role: Role::Reply { client, vip, node, .. }, to_host: host, .. }) = &known {
+            to_host = *host;
+            to_peer = *node;
+            if let Some(vip) = vip {
+                set_source(&mut out, *vip);
+                set_destination(&mut out, *client);
             }
-            known => match self.balance(&tuple, known, packet, piece)? {
-                Balanced::No if opens(packet) => self.retire(&tuple),
-                Balanced::No => {}
-                Balanced::ToHost(_) if place == Place::HostPort => return Err(Drop::NoRoute),
-                Balanced::ToHost(service) => {
-                    to_host = true;
-                    left = Some(service);
-                }
-                Balanced::To(service, backend) => {
-                    set_destination(&mut out, backend);
-                    balanced = Some((service, backend));
-                }
-            },
+        } else {
+            choice = self.balance(&tuple, known.as_ref(), packet, piece)?;
+            match &choice {
+                Choice::ToHost(_) if place == Place::HostPort => return Err(Drop::NoRoute),
+                Choice::ToHost(_) => to_host = true,
+                Choice::Backend(_, backend) => set_destination(&mut out, *backend),
+                Choice::None | Choice::Gone => {}
+            }
         }
+        let is_balanced = choice.backend().is_some();
         let target = match to_peer {
             _ if to_host => Target::Host,
             Some((vtep, mac)) => Target::Node { vtep, mac: Mac(mac) },
-            None => self.find(out.dst, place, balanced.is_some())?,
+            None => self.find(out.dst, place, is_balanced)?,
         };
-        if balanced.is_some() {
+        if !answers && !to_host {
             match target {
-                Target::Pod(port) if port == place => out.src = net_of(out.src).gateway,
-                Target::Host if place == Place::HostPort => out.src = net_of(out.src).loopback,
+                Target::Pod(port) if is_balanced && port == place => out.src = net_of(out.src).gateway,
+                Target::Host if is_balanced && place == Place::HostPort => {
+                    out.src = net_of(out.src).loopback;
+                }
                 _ => {}
             }
-            self.settle_source(&tuple, &mut out, is_known)?;
+            self.settle_source(packet, &mut out, known.as_ref(), &choice, piece)?;
         }
         if matches!(target, Target::Host) && place != Place::HostPort && is_vxlan(packet, &out) {
             return Err(Drop::PodVxlan);
         }
-        if !answers {
-            self.remember(place, &tuple, &out, (balanced, left), &target, (state, is_known));
+        if answers {
+            self.confirm(&tuple);
+        } else if !is_current {
+            let is_known = known.is_some();
+            self.remember(packet, &out, Decision { place, choice, target: &target, state, is_known });
         }
         let routed = !matches!(target, Target::Host);
         if routed {
@@ -124,7 +120,12 @@ impl Model {
             return Err(Drop::UnknownVni);
         }
         match &inner.body {
-            Body::Ip(packet) => self.arrive_inner(*vtep, inner.src_mac, packet, Part::Whole),
+            Body::Ip(packet) => {
+                let origin = (Place::Uplink, Some(*vtep));
+                self.step_packet(packet, origin, inner.src_mac, |model, packet, piece| {
+                    model.arrive_inner(*vtep, inner.src_mac, packet, piece)
+                })
+            }
             Body::Fragment(fragment) => self.step_fragment(fragment, |model, packet, piece| {
                 model.arrive_inner(*vtep, inner.src_mac, packet, piece)
             }),
@@ -142,7 +143,7 @@ impl Model {
     ) -> Result<Expected, Drop> {
         let tuple = tuple(packet);
         let origin = (Place::Uplink, Some(vtep));
-        let known = self.known(&tuple, origin, src_mac, packet);
+        let found = self.known(&tuple, origin, src_mac, packet);
         if ![PEER, PLAIN].contains(&vtep) {
             return Err(Drop::UnknownVtep);
         }
@@ -150,8 +151,15 @@ impl Model {
         if !from_node_itself && owner(packet.src) != Some(vtep) {
             return Err(Drop::ForgedInnerSource);
         }
-        let is_reply = matches!(known, Some(Memory::Reply { .. }));
+        let was_found = found.is_some();
+        let is_current = found.as_ref().is_some_and(|found| found.is_current);
+        let known = found.map(|found| found.memory).filter(|memory| self.holds(memory));
+        let is_reply = known.as_ref().is_some_and(Memory::is_reply);
         let place = match packet.dst {
+            // Decided for what the host forwards, whose addresses are anybody's.
+            _ if is_current && known.as_ref().is_some_and(|reply| reply.is_reply() && reply.to_host) => {
+                Place::HostPort
+            }
             host if host == net_of(host).gateway => Place::HostPort,
             host if host == IpAddr::from(NODE) && (is_reply || from_node_itself) => Place::HostPort,
             pod => *self.endpoints.get(&pod).ok_or(Drop::NoEndpoint)?,
@@ -161,16 +169,16 @@ impl Model {
         if from_node_itself && to_host {
             return Err(Drop::ForgedInnerSource);
         }
-        if let Some(Memory::Reply { client, vip, to_host: host, .. }) = known {
+        if let Some(Memory { role: Role::Reply { client, vip, .. }, to_host: host, .. }) = known {
             to_host |= host;
             if let Some(vip) = vip {
                 set_source(&mut out, vip);
                 set_destination(&mut out, client);
             }
-        } else if from_node_itself && known.is_none() {
-            self.expect_reply_to((vtep, src_mac), place, &tuple, packet);
-        } else if !from_node_itself {
-            self.flows.remove(&tuple);
+            self.confirm(&tuple);
+        } else if !is_current {
+            let itself = from_node_itself.then_some(src_mac);
+            self.remember_arrival((vtep, itself), place, packet, was_found);
         }
         check_sctp(packet, &out, piece)?;
         Ok(if to_host {
