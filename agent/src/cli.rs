@@ -29,7 +29,8 @@ Example of a configuration:
       dsr: true                 # false leaves the service to the host (kube-proxy)
 Also known at the top: vni (1), vxlanPort (4789), uplink (the device that holds the node's address),
 attach (auto, tcx or clsact); of a node: zone, and of one that is a plain VXLAN tunnel end: vtepMac.
-Of a service: externalFrontends (like frontends), nodePorts ([{ port: 30080, protocol: tcp }]),
+Of a service: externalFrontends and loadBalancerFrontends (like frontends), loadBalancerSourceRanges
+([203.0.113.0/24]: who may ask at the latter), nodePorts ([{ port: 30080, protocol: tcp }]),
 internalTrafficPolicy and externalTrafficPolicy (cluster or local), trafficDistribution (preferSameZone
 or preferSameNode). Of a backend: state (ready, terminating or notReady), node and zone.";
 

@@ -170,6 +170,8 @@ pub(crate) mod tests {
                 protocol: Protocol::Tcp,
             }],
             shared: vec![],
+            load_balancers: vec![],
+            source_ranges: vec![],
             backends: vec![],
             without_backends: WithoutBackends::default(),
             affinity: Affinity::None,

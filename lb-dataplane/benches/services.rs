@@ -146,6 +146,8 @@ fn service(n: u32, backends: u32) -> Service {
         name: format!("namespace/service-{n}:http"),
         frontends: vec![Frontend { vip, port, protocol: Protocol::Tcp }],
         shared: vec![],
+        load_balancers: vec![],
+        source_ranges: vec![],
         backends: (0..backends).map(backend).collect(),
         without_backends: WithoutBackends::Reject,
         affinity: Affinity::None,

@@ -17,7 +17,7 @@ use crate::{
     pins::{Pins, Program},
     room::check_peers,
     services::ServiceTables,
-    tables::{Cell, Endpoints, Peers, RouteTable, bump_epoch},
+    tables::{Cell, Endpoints, Peers, Routes, bump_epoch},
 };
 
 /// The dataplane of one node.
@@ -135,7 +135,7 @@ impl Dataplane {
 /// Where the addresses of one family are: on this node, or behind which other.
 struct Places<A: Family> {
     endpoints: Endpoints<A>,
-    routes: RouteTable<A>,
+    routes: Routes<A>,
 }
 
 /// What [`Places`] should be, and what it was.
@@ -148,7 +148,7 @@ struct PlacesPlan<A: Family> {
 
 impl<A: Family> Places<A> {
     fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { endpoints: Endpoints::open(pins, A::ENDPOINTS)?, routes: RouteTable::open(pins)? })
+        Ok(Self { endpoints: Endpoints::open(pins, A::ENDPOINTS)?, routes: Routes::open(pins, A::ROUTES)? })
     }
 
     /// Indexes of the ports of all pods.

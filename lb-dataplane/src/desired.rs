@@ -154,6 +154,10 @@ pub struct Service {
     pub frontends: Vec<Frontend>,
     /// Where it is found besides, at addresses that others use too: nodes' own (node ports) and external ones.
     pub shared: Vec<Frontend>,
+    /// Where it is found besides, at load balancers' addresses: for clients in its source ranges.
+    pub load_balancers: Vec<Frontend>,
+    /// Who may begin anything at `load_balancers`. Each family is for itself: without a range of it, everybody of it may.
+    pub source_ranges: Vec<IpNet>,
     /// Who answers.
     pub backends: Vec<Backend>,
     /// What becomes of requests when no backend is ready.
@@ -169,7 +173,7 @@ pub struct Service {
 impl Service {
     /// Everywhere it is found.
     pub fn all_frontends(&self) -> impl Iterator<Item = &Frontend> {
-        self.frontends.iter().chain(&self.shared)
+        self.frontends.iter().chain(&self.shared).chain(&self.load_balancers)
     }
 }
 

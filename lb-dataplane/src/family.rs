@@ -11,6 +11,7 @@ use crate::desired::{Backend, BackendState, Frontend, Service};
 pub(crate) trait Family: Address + Hash + Debug {
     const FLOWS: &'static str;
     const FRONTENDS: &'static str;
+    const SOURCE_RANGES: &'static str;
     const BACKENDS: &'static str;
     const AFFINITY: &'static str;
     const ENDPOINTS: &'static str;
@@ -25,6 +26,7 @@ pub(crate) trait Family: Address + Hash + Debug {
 impl Family for Inet4 {
     const FLOWS: &'static str = "FLOWS4";
     const FRONTENDS: &'static str = "FRONTENDS4";
+    const SOURCE_RANGES: &'static str = "SOURCE_RANGES4";
     const BACKENDS: &'static str = "BACKENDS4";
     const AFFINITY: &'static str = "AFFINITY4";
     const ENDPOINTS: &'static str = "ENDPOINTS4";
@@ -45,6 +47,7 @@ impl Family for Inet4 {
 impl Family for Inet6 {
     const FLOWS: &'static str = "FLOWS6";
     const FRONTENDS: &'static str = "FRONTENDS6";
+    const SOURCE_RANGES: &'static str = "SOURCE_RANGES6";
     const BACKENDS: &'static str = "BACKENDS6";
     const AFFINITY: &'static str = "AFFINITY6";
     const ENDPOINTS: &'static str = "ENDPOINTS6";
@@ -69,7 +72,12 @@ pub(crate) fn of<A: Family>(frontends: &[Frontend]) -> impl Iterator<Item = (A, 
 
 /// The frontends of `service` that are of family `A`, with their VIPs.
 pub(crate) fn frontends<A: Family>(service: &Service) -> impl Iterator<Item = (A, &Frontend)> {
-    of(&service.frontends).chain(of(&service.shared))
+    of(&service.frontends).chain(of(&service.shared)).chain(of(&service.load_balancers))
+}
+
+/// The source ranges of `service` that are of family `A`: first address, and length in bits. Without any, all may ask.
+pub(crate) fn source_ranges<A: Family>(service: &Service) -> impl Iterator<Item = (A, u8)> {
+    service.source_ranges.iter().filter_map(|range| Some((A::from_ip(range.network())?, range.prefix_len())))
 }
 
 /// The backends of `service` that are of family `A`.

@@ -47,6 +47,7 @@ pub(crate) struct Need {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FamilyNeed {
     frontends: usize,
+    source_ranges: usize,
     backends: usize,
 }
 
@@ -70,6 +71,7 @@ impl Need {
         change(&mut self.services, other.services);
         for (own, other) in [(&mut self.ipv4, other.ipv4), (&mut self.ipv6, other.ipv6)] {
             change(&mut own.frontends, other.frontends);
+            change(&mut own.source_ranges, other.source_ranges);
             change(&mut own.backends, other.backends);
         }
         change(&mut self.pieces, other.pieces);
@@ -90,12 +92,17 @@ impl FamilyNeed {
     fn of<A: Family>(service: &Service) -> (Self, usize) {
         // Each frontend, and each VIP once more.
         let frontends = 2 * family::frontends::<A>(service).count();
+        let source_ranges = family::source_ranges::<A>(service).count();
         let backends = family::backends::<A>(service).count();
-        (Self { frontends, backends }, pieces(maglev_size(family::ready::<A>(service).count())))
+        (
+            Self { frontends, source_ranges, backends },
+            pieces(maglev_size(family::ready::<A>(service).count())),
+        )
     }
 
     fn check<A: Family>(&self) -> Result<()> {
         room(A::FRONTENDS, capacity::FRONTENDS, self.frontends)?;
+        room(A::SOURCE_RANGES, capacity::SOURCE_RANGES, self.source_ranges)?;
         room(A::BACKENDS, capacity::BACKENDS, self.backends)
     }
 }
@@ -118,6 +125,8 @@ mod tests {
             name: "echo".into(),
             frontends: vec![Frontend { vip, port, protocol: Protocol::Tcp }; frontends],
             shared: vec![],
+            load_balancers: vec![],
+            source_ranges: vec![],
             backends: vec![Backend { address: vip, port, state: BackendState::Ready }; backends],
             affinity: Affinity::None,
             without_backends: WithoutBackends::default(),

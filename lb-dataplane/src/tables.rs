@@ -10,17 +10,17 @@ use aya::{
 };
 use beeline_abi::{
     Affinity, AffinityKey, Backend, Endpoint, EndpointKey, Flow, FlowKey, FrontendKey, MaglevKey,
-    MaglevPiece, Node, Peer, Route, RouteKey, Service, ServiceName, ServiceStats, VERSION,
+    MaglevPiece, Node, Peer, Route, RouteKey, Service, ServiceName, ServiceStats, SourceRange,
+    SourceRangeKey, VERSION,
 };
 
 use crate::{
     error::{Error, Result},
-    family::Family,
     pins::Pins,
 };
 
 /// Names of all maps in the object, as pinned.
-pub(crate) const MAPS: [&str; 25] = [
+pub(crate) const MAPS: [&str; 27] = [
     "NODE",
     "EPOCH",
     "FLOWS4",
@@ -29,6 +29,8 @@ pub(crate) const MAPS: [&str; 25] = [
     "FRAGMENTS6",
     "FRONTENDS4",
     "FRONTENDS6",
+    "SOURCE_RANGES4",
+    "SOURCE_RANGES6",
     "AFFINITY4",
     "AFFINITY6",
     "BACKENDS4",
@@ -91,40 +93,41 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
     }
 }
 
-/// The routes, by prefix length (VNI bits included) and key.
-pub(crate) struct RouteTable<A: Family> {
-    map: LpmTrie<MapData, RouteKey<A>, Route>,
+/// A table of prefixes: by prefix length, what stands before the address included, and key.
+pub(crate) struct Prefixes<K: Pod, V: Pod> {
+    name: &'static str,
+    map: LpmTrie<MapData, K, V>,
 }
 
-impl<A: Family> RouteTable<A> {
-    pub(crate) fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { map: open(pins, A::ROUTES)? })
+impl<K: Pod + Eq + Hash, V: Pod> Prefixes<K, V> {
+    pub(crate) fn open(pins: &Pins, name: &'static str) -> Result<Self> {
+        Ok(Self { name, map: open(pins, name)? })
     }
 
-    /// The route of the longest prefix that `key` lies in.
-    pub(crate) fn get(&self, key: RouteKey<A>) -> Result<Option<Route>> {
-        let bits = u32::try_from(8 * size_of::<RouteKey<A>>()).unwrap_or(u32::MAX);
+    /// The value of the longest prefix that `key` lies in.
+    pub(crate) fn get(&self, key: K) -> Result<Option<V>> {
+        let bits = u32::try_from(8 * size_of::<K>()).unwrap_or(u32::MAX);
         match self.map.get(&Key::new(bits, key), 0) {
-            Ok(route) => Ok(Some(route)),
+            Ok(value) => Ok(Some(value)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(Error::Map { map: A::ROUTES, source }),
+            Err(source) => Err(Error::Map { map: self.name, source }),
         }
     }
 
-    pub(crate) fn insert(&mut self, (bits, key): (u32, RouteKey<A>), route: Route) -> Result<()> {
-        self.map.insert(&Key::new(bits, key), route, 0).map_err(Error::map(A::ROUTES))
+    pub(crate) fn insert(&mut self, (bits, key): (u32, K), value: V) -> Result<()> {
+        self.map.insert(&Key::new(bits, key), value, 0).map_err(Error::map(self.name))
     }
 
-    pub(crate) fn remove(&mut self, &(bits, key): &(u32, RouteKey<A>)) -> Result<()> {
-        gone_is_fine(self.map.remove(&Key::new(bits, key))).map_err(Error::map(A::ROUTES))
+    pub(crate) fn remove(&mut self, &(bits, key): &(u32, K)) -> Result<()> {
+        gone_is_fine(self.map.remove(&Key::new(bits, key))).map_err(Error::map(self.name))
     }
 
-    pub(crate) fn read(&self) -> Result<StdHashMap<(u32, RouteKey<A>), Route>> {
+    pub(crate) fn read(&self) -> Result<StdHashMap<(u32, K), V>> {
         self.map
             .iter()
-            .map(|entry| entry.map(|(key, route)| ((key.prefix_len(), key.data()), route)))
+            .map(|entry| entry.map(|(key, value)| ((key.prefix_len(), key.data()), value)))
             .collect::<Result<_, _>>()
-            .map_err(Error::map(A::ROUTES))
+            .map_err(Error::map(self.name))
     }
 }
 
@@ -176,6 +179,8 @@ impl<V: Pod> Counters<V> {
 /// Shorthands for the tables there are.
 pub(crate) type Flows<A> = Table<FlowKey<A>, Flow<A>>;
 pub(crate) type Frontends<A> = Table<FrontendKey<A>, Service>;
+pub(crate) type Routes<A> = Prefixes<RouteKey<A>, Route>;
+pub(crate) type SourceRanges<A> = Prefixes<SourceRangeKey<A>, SourceRange>;
 pub(crate) type Backends<A> = Table<u32, Backend<A>>;
 pub(crate) type Affinities<A> = Table<AffinityKey<A>, Affinity>;
 pub(crate) type Endpoints<A> = Table<EndpointKey<A>, Endpoint>;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use beeline_abi::{
     Affinity, AffinityKey, Be16, Drop, EndpointKey, FlowKey, FrontendKey, Inet4, Node, RouteKey, Service,
-    VERSION, Vni, flow_hash,
+    SourceRangeKey, VERSION, Vni, flow_hash,
 };
 
 use crate::{
@@ -44,6 +44,11 @@ pub enum Balanced {
     /// The service is left to the host.
     LeftToHost {
         /// Its name.
+        service: String,
+    },
+    /// The client is outside the source ranges of a load balancer's address.
+    OutOfRange {
+        /// The service's name.
         service: String,
     },
     /// No backend takes it.
@@ -180,6 +185,10 @@ impl Tracer<'_> {
         let name = name.map_or_else(|| format!("#{}", service.id), |name| service_name::decode(&name));
         if !service.has(Service::DSR) {
             return Ok(Ok((Balanced::LeftToHost { service: name }, None)));
+        }
+        let range = SourceRangeKey { service: service.id, addr: key.src };
+        if service.has(Service::SOURCE_RANGES) && maps.source_ranges.get(range)?.is_none() {
+            return Ok(Err((Balanced::OutOfRange { service: name }, Drop::SourceRange)));
         }
         let by_client = service.has(Service::CLIENT_IP_AFFINITY);
         let last =

@@ -8,7 +8,8 @@ use std::{
 };
 
 use beeline_abi::{
-    Action, Be16, Drop, Flow, FlowKey, Hop, Inet4, Inet6, Mac, Node, Rewrite, RouteKey, ServiceStats, VERSION,
+    Action, Be16, Drop, Flow, FlowKey, Hop, Inet4, Inet6, Mac, Node, Rewrite, RouteKey, Service,
+    ServiceStats, SourceRangeKey, VERSION,
 };
 use ipnet::IpNet;
 
@@ -21,8 +22,8 @@ use crate::{
     service_name,
     services::maglev_tables::MaglevTables,
     tables::{
-        Affinities, Backends, Cell, Counters, Endpoints, Flows, Frontends, RouteTable, ServiceNames, Stats,
-        check_layout, monotonic_ns,
+        Affinities, Backends, Cell, Counters, Endpoints, Flows, Frontends, Routes, ServiceNames,
+        SourceRanges, Stats, check_layout, monotonic_ns,
     },
     trace::{self, Trace, Tracer},
 };
@@ -61,6 +62,10 @@ pub struct ServiceView {
     pub flow_ttl: Duration,
     /// Where it is found.
     pub frontends: Vec<Frontend>,
+    /// Those of them that are for clients in `source_ranges` alone.
+    pub restricted: Vec<Frontend>,
+    /// Who may ask there.
+    pub source_ranges: Vec<IpNet>,
     /// Who answers, and how many slots of the Maglev table each has.
     pub backends: Vec<(Backend, u32)>,
     /// What it did, summed over the CPUs.
@@ -166,18 +171,22 @@ impl View {
         // A service may have backends of a family by which it is not found.
         self.ipv4.add_backends(&shares4, &mut parts)?;
         self.ipv6.add_backends(&shares6, &mut parts)?;
+        self.ipv4.add_source_ranges(&mut parts)?;
+        self.ipv6.add_source_ranges(&mut parts)?;
         let mut services = Vec::with_capacity(parts.len());
         for (id, name) in self.names.read()? {
             let Some(mut part) = parts.remove(&id) else {
                 continue;
             };
             part.frontends.sort();
+            part.restricted.sort();
+            part.source_ranges.sort();
             part.backends.sort();
             services.push(ServiceView {
                 id,
                 name: service_name::decode(&name),
-                dsr: part.service.has(beeline_abi::Service::DSR),
-                affinity: if part.service.has(beeline_abi::Service::CLIENT_IP_AFFINITY) {
+                dsr: part.service.has(Service::DSR),
+                affinity: if part.service.has(Service::CLIENT_IP_AFFINITY) {
                     Affinity::ClientIp {
                         timeout: Duration::from_secs(part.service.affinity_timeout_s.into()),
                     }
@@ -186,6 +195,8 @@ impl View {
                 },
                 flow_ttl: Duration::from_millis(part.service.flow_ttl_ms.into()),
                 frontends: part.frontends,
+                restricted: part.restricted,
+                source_ranges: part.source_ranges,
                 backends: part.backends,
                 stats: self.stats.sum(id, add_stats)?.unwrap_or_default(),
             });
@@ -250,10 +261,11 @@ impl View {
 pub(crate) struct FamilyMaps<A: Family> {
     pub(crate) flows: Flows<A>,
     pub(crate) frontends: Frontends<A>,
+    pub(crate) source_ranges: SourceRanges<A>,
     pub(crate) backends: Backends<A>,
     pub(crate) affinities: Affinities<A>,
     pub(crate) endpoints: Endpoints<A>,
-    pub(crate) routes: RouteTable<A>,
+    pub(crate) routes: Routes<A>,
 }
 
 /// Slots by service and backend.
@@ -261,8 +273,10 @@ type Shares = HashMap<u32, HashMap<u32, u32>>;
 
 /// What the families have of one service, together.
 struct Parts {
-    service: beeline_abi::Service,
+    service: Service,
     frontends: Vec<Frontend>,
+    restricted: Vec<Frontend>,
+    source_ranges: Vec<IpNet>,
     backends: Vec<(Backend, u32)>,
 }
 
@@ -271,10 +285,11 @@ impl<A: Family> FamilyMaps<A> {
         Ok(Self {
             flows: Flows::open(pins, A::FLOWS)?,
             frontends: Frontends::open(pins, A::FRONTENDS)?,
+            source_ranges: SourceRanges::open(pins, A::SOURCE_RANGES)?,
             backends: Backends::open(pins, A::BACKENDS)?,
             affinities: Affinities::open(pins, A::AFFINITY)?,
             endpoints: Endpoints::open(pins, A::ENDPOINTS)?,
-            routes: RouteTable::open(pins)?,
+            routes: Routes::open(pins, A::ROUTES)?,
         })
     }
 
@@ -291,9 +306,13 @@ impl<A: Family> FamilyMaps<A> {
             let entry = parts.entry(service.id).or_insert_with(|| Parts {
                 service,
                 frontends: Vec::new(),
+                restricted: Vec::new(),
+                source_ranges: Vec::new(),
                 backends: Vec::new(),
             });
-            entry.frontends.push(Frontend { vip: key.vip.to_ip(), port, protocol });
+            let frontend = Frontend { vip: key.vip.to_ip(), port, protocol };
+            entry.frontends.push(frontend);
+            entry.restricted.extend(service.has(Service::SOURCE_RANGES).then_some(frontend));
             if let Entry::Vacant(by_id) = shares.entry(service.id) {
                 let mut share = HashMap::new();
                 for id in maglev.read(service.table, service.slots)? {
@@ -324,6 +343,20 @@ impl<A: Family> FamilyMaps<A> {
                     },
                     share.unwrap_or(0),
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the source ranges that each service has in this family.
+    fn add_source_ranges(&self, parts: &mut HashMap<u32, Parts>) -> Result<()> {
+        for (bits, key) in self.source_ranges.read()?.into_keys() {
+            let bits = bits.checked_sub(SourceRangeKey::<A>::SERVICE_BITS);
+            let length = bits.and_then(|bits| u8::try_from(bits).ok());
+            if let Some(range) = length.and_then(|length| IpNet::new(key.addr.to_ip(), length).ok())
+                && let Some(service) = parts.get_mut(&key.service)
+            {
+                service.source_ranges.push(range);
             }
         }
         Ok(())

@@ -34,6 +34,8 @@ struct Service {
     name: String,
     id: u32,
     frontends: Vec<Frontend>,
+    /// Who may ask at the frontends that are `restricted`.
+    load_balancer_source_ranges: Vec<String>,
     backends: Vec<Backend>,
     #[serde(rename = "isDSR")]
     is_dsr: bool,
@@ -47,6 +49,8 @@ struct Frontend {
     vip: String,
     port: u16,
     protocol: String,
+    /// Whether only clients in the service's source ranges may ask here.
+    restricted: bool,
 }
 
 #[derive(Serialize)]
@@ -145,8 +149,10 @@ impl From<&ServiceView> for Service {
                     vip: frontend.vip.to_string(),
                     port: frontend.port.get(),
                     protocol: frontend.protocol.to_string(),
+                    restricted: view.restricted.contains(frontend),
                 })
                 .collect(),
+            load_balancer_source_ranges: view.source_ranges.iter().map(ToString::to_string).collect(),
             backends: view
                 .backends
                 .iter()
@@ -189,6 +195,9 @@ impl Report for Services {
         let mut text = table.to_string();
         if self.detailed {
             for service in &self.services {
+                if let Some(ranges) = service.source_ranges() {
+                    let _ = write!(text, "\n{ranges}\n");
+                }
                 let backends = count(service.backends.len(), "backend");
                 let _ = write!(text, "\n{backends}\n{}", service.backend_table());
             }
@@ -199,7 +208,7 @@ impl Report for Services {
 
 impl Service {
     fn cells(&self) -> [String; 10] {
-        let frontends = self.frontends.iter().map(|f| format!("{}/{}", end(&f.vip, f.port), f.protocol));
+        let frontends = self.frontends.iter().map(Frontend::text);
         [
             self.name.clone(),
             frontends.collect::<Vec<_>>().join(","),
@@ -214,6 +223,14 @@ impl Service {
         ]
     }
 
+    /// Who may ask where not everybody may.
+    fn source_ranges(&self) -> Option<String> {
+        let restricted: Vec<_> =
+            self.frontends.iter().filter(|it| it.restricted).map(Frontend::text).collect();
+        let ranges = self.load_balancer_source_ranges.join(", ");
+        (!restricted.is_empty()).then(|| format!("{} only from {ranges}", restricted.join(", ")))
+    }
+
     fn backend_table(&self) -> Table<4> {
         let mut table = Table::new(["BACKEND", "STATE", "#SLOTS", "#SHARE"]);
         for backend in &self.backends {
@@ -225,6 +242,12 @@ impl Service {
             ]);
         }
         table
+    }
+}
+
+impl Frontend {
+    fn text(&self) -> String {
+        format!("{}/{}", end(&self.vip, self.port), self.protocol)
     }
 }
 
@@ -256,6 +279,8 @@ pub(crate) mod tests {
                 port: 8000.try_into().unwrap(),
                 protocol: Protocol::Tcp,
             }],
+            restricted: vec![],
+            source_ranges: vec![],
             backends: vec![(backend("10.244.1.5"), 510), (backend("10.244.2.7"), 511)],
             stats: ServiceStats { packets: 70, bytes: 7_000, new_flows: 10, replies_undone: 60, via_host: 0 },
         }
@@ -304,6 +329,28 @@ pub(crate) mod tests {
              BACKEND         STATE   SLOTS    SHARE\n\
              10.244.1.5:80   ready     510   50.0 %\n\
              10.244.2.7:80   ready     511   50.0 %\n"
+        );
+    }
+
+    #[test]
+    fn source_ranges_are_shown_with_the_frontends_they_are_for() {
+        let mut service = echo();
+        let frontend = Frontend { vip: "203.0.113.7".parse().unwrap(), ..service.frontends[0] };
+        service.frontends.push(frontend);
+        service.restricted.push(frontend);
+        service.source_ranges = ["10.244.0.0/16", "192.0.2.0/24"].map(|range| range.parse().unwrap()).into();
+        let services = Services { services: vec![Service::from(&service)], detailed: true };
+        let text = services.text();
+        assert!(
+            text.contains("\n203.0.113.7:8000/tcp only from 10.244.0.0/16, 192.0.2.0/24\n\n2 backends"),
+            "{text}"
+        );
+        let json = serde_json::to_value(services).unwrap();
+        let service = &json["services"][0];
+        assert_eq!(service["loadBalancerSourceRanges"][1], "192.0.2.0/24");
+        assert_eq!(
+            (&service["frontends"][0]["restricted"], &service["frontends"][1]["restricted"]),
+            (&false.into(), &true.into())
         );
     }
 

@@ -108,7 +108,9 @@ impl Walk {
             step("lb", lb(balanced, to));
             match balanced {
                 Balanced::NoService => {}
-                Balanced::LeftToHost { service: name } | Balanced::NoBackend { service: name } => {
+                Balanced::LeftToHost { service: name }
+                | Balanced::OutOfRange { service: name }
+                | Balanced::NoBackend { service: name } => {
                     service = Some(name.clone());
                 }
                 Balanced::Backend { service: name, backend: chosen, .. } => {
@@ -162,6 +164,9 @@ fn lb(balanced: &Balanced, to: SocketAddr) -> String {
     match balanced {
         Balanced::NoService => format!("no service is at {to}"),
         Balanced::LeftToHost { service } => format!("service {service} is left to the host: DSR is off"),
+        Balanced::OutOfRange { service } => {
+            format!("service {service} takes nothing at {to} from outside its source ranges")
+        }
         Balanced::NoBackend { service } => format!("service {service} has no backend that takes it"),
         Balanced::Backend { service, slot, slots, backend, by_client } => {
             let by = if *by_client { ", by the client's address alone" } else { "" };

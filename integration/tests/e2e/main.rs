@@ -41,6 +41,7 @@ mod services_node_ports;
 mod services_policies;
 mod services_ports;
 mod services_rejected;
+mod services_source_ranges;
 mod services_up_and_down;
 mod source_preserved;
 mod tls;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         services_policies::c_terminating_endpoints_are_asked_only_when_no_other_is_ready,
         services_policies::c_a_pod_is_answered_at_each_nodes_port_as_that_nodes_policy_has_it,
         services_policies::c_a_trace_says_what_then_happens,
+        services_source_ranges::c_load_balancer_source_ranges_let_in_whom_they_name_and_only_there,
         services_rejected::c_without_endpoints_requests_are_refused_at_once,
         services_rejected::c_a_wrong_port_of_a_vip_is_refused_at_once,
         services_rejected::c_clients_of_an_evicted_pod_are_refused_at_once,

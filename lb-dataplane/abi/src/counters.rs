@@ -50,6 +50,7 @@ counters! {
         NoEndpoint = "no_endpoint": "VXLAN arrived for an address that no endpoint of this node has.",
         NoBackend = "no_backend": "The service has no backend. The client is told (RST, or ICMP port unreachable).",
         NoLocalBackend = "no_local_backend": "The service takes only backends of this node, and there is none: dropped in silence.",
+        SourceRange = "source_range": "A load balancer's address was asked from outside the service's source ranges: dropped in silence.",
         NoFrontend = "no_frontend": "A service's address was asked at a port where no service is. The client is told.",
         BackendGone = "backend_gone": "The backend of a TCP connection is gone. The client is told (RST).",
         Hairpin = "hairpin": "A service led a pod to itself, or a node's own process to the host's stack, on a node without an address in the overlay.",

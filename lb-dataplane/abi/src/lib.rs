@@ -26,7 +26,8 @@ pub use hash::{flow_hash, source_port};
 pub use node::Node;
 pub use route::{Peer, Route, RouteKey};
 pub use service::{
-    Affinity, AffinityKey, Backend, FrontendKey, MaglevKey, MaglevPiece, Service, ServiceName, maglev_size,
+    Affinity, AffinityKey, Backend, FrontendKey, MaglevKey, MaglevPiece, Service, ServiceName, SourceRange,
+    SourceRangeKey, maglev_size,
 };
 
 /// Version of all layouts in this crate together. It is part of [`Node`]; whoever opens pinned maps
@@ -48,6 +49,8 @@ pub mod capacity {
     pub const SERVICES: usize = 32_768;
     /// Backends a family, over all services.
     pub const BACKENDS: usize = 262_144;
+    /// Source ranges a family, over all services.
+    pub const SOURCE_RANGES: usize = 65_536;
     /// Pieces of Maglev tables: 65,536 tables of up to ten backends, or 1,024 of the largest.
     pub const MAGLEV: usize = 262_144;
     /// Clients a family whose backend is remembered, over all services; of more, those not heard of for longest are forgotten.
@@ -79,6 +82,6 @@ macro_rules! plain_bytes {
 }
 #[cfg(feature = "user")]
 plain_bytes!(
-    of addresses: EndpointKey, FlowKey, Flow, RouteKey, FrontendKey, Backend, AffinityKey;
-    others: Affinity, Endpoint, Node, Peer, Route, MaglevKey, MaglevPiece, Service, ServiceName, ServiceStats
+    of addresses: EndpointKey, FlowKey, Flow, RouteKey, FrontendKey, Backend, AffinityKey, SourceRangeKey;
+    others: Affinity, Endpoint, Node, Peer, Route, MaglevKey, MaglevPiece, Service, ServiceName, ServiceStats, SourceRange
 );

@@ -71,7 +71,8 @@ pub struct Service {
     /// Time after which a client that has sent nothing may get another backend, in seconds; with
     /// [`Service::CLIENT_IP_AFFINITY`].
     pub affinity_timeout_s: u32,
-    /// [`Service::DSR`] | [`Service::CLIENT_IP_AFFINITY`] | [`Service::SILENT`] | [`Service::ALL_PORTS`].
+    /// [`Service::DSR`] | [`Service::CLIENT_IP_AFFINITY`] | [`Service::SILENT`] | [`Service::ALL_PORTS`] |
+    /// [`Service::SOURCE_RANGES`].
     pub flags: u32,
 }
 
@@ -84,6 +85,8 @@ impl Service {
     pub const SILENT: u32 = 4;
     /// On a [`FrontendKey::any`]: the address is nobody's but services', and other ports of it are refused.
     pub const ALL_PORTS: u32 = 8;
+    /// At this frontend, only clients in one of the service's [`SourceRange`]s begin anything.
+    pub const SOURCE_RANGES: u32 = 16;
 
     /// True if all of `flag` is set.
     #[inline(always)]
@@ -91,6 +94,30 @@ impl Service {
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag == flag
     }
+}
+
+/// Data of a longest-prefix key: the service first, so that its ranges share a subtree. A range of `n` bits is looked up as
+/// `32 + n` bits. Written by the agent, read by `lb`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SourceRangeKey<A> {
+    /// [`Service::id`].
+    pub service: u32,
+    /// Address.
+    pub addr: A,
+}
+
+impl<A> SourceRangeKey<A> {
+    /// Bits of the key before the address.
+    pub const SERVICE_BITS: u32 = 32;
+}
+
+/// Clients that may ask a service where it is not open to all. That it is there says all.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SourceRange {
+    /// Zero.
+    pub flags: u32,
 }
 
 /// A backend: one address and port behind a service. Written by the agent, read by `lb`.
@@ -196,6 +223,9 @@ pub const fn maglev_size(backends: usize) -> u32 {
 const _: () = assert!(size_of::<FrontendKey<crate::Inet4>>() == 12);
 const _: () = assert!(size_of::<FrontendKey<crate::Inet6>>() == 24);
 const _: () = assert!(size_of::<Service>() == 28);
+const _: () = assert!(size_of::<SourceRangeKey<crate::Inet4>>() == 8);
+const _: () = assert!(size_of::<SourceRangeKey<crate::Inet6>>() == 20);
+const _: () = assert!(size_of::<SourceRange>() == 4);
 const _: () = assert!(size_of::<Backend<crate::Inet4>>() == 12);
 const _: () = assert!(size_of::<Backend<crate::Inet6>>() == 24);
 const _: () = assert!(size_of::<AffinityKey<crate::Inet4>>() == 8);

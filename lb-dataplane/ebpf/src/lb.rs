@@ -61,6 +61,10 @@ pub fn choose<F: Family>(
     if !service.has(Service::DSR) {
         return Ok(Choice::LeaveToHost { service });
     }
+    // Whoever has a connection keeps it: as with conntrack, only what begins is asked where it comes from.
+    if service.has(Service::SOURCE_RANGES) && !F::Addr::is_in_source_range(service.id, key.src) {
+        return Err(Drop::SourceRange);
+    }
     if service.slots == 0 {
         return Err(if service.has(Service::SILENT) { Drop::NoLocalBackend } else { Drop::NoBackend });
     }

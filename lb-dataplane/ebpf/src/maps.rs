@@ -7,7 +7,7 @@ use aya_ebpf::{
 use beeline_abi::{
     Address, Affinity, AffinityKey, Backend, Drop, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
     FragmentPorts, FrontendKey, Hop, Inet4, Inet6, MaglevKey, MaglevPiece, Node, Peer, Route, RouteKey,
-    Service, ServiceName, ServiceStats, Vni, capacity,
+    Service, ServiceName, ServiceStats, SourceRange, SourceRangeKey, Vni, capacity,
 };
 
 use crate::family::Packet;
@@ -118,6 +118,8 @@ pub trait Tables: Address {
     fn find_endpoint(key: &EndpointKey<Self>) -> Option<Endpoint>;
     fn find_route(key: RouteKey<Self>) -> Option<Route>;
     fn find_frontend(key: &FrontendKey<Self>) -> Option<Service>;
+    /// Whether `client` is in one of the source ranges of `service`.
+    fn is_in_source_range(service: u32, client: Self) -> bool;
     fn find_backend(id: u32) -> Option<Backend<Self>>;
     fn find_affinity(key: &AffinityKey<Self>) -> Option<Affinity>;
     fn keep_affinity(key: &AffinityKey<Self>, affinity: &Affinity);
@@ -127,7 +129,7 @@ pub trait Tables: Address {
 
 /// Makes the tables of the family of address `$addr`.
 macro_rules! tables {
-    ($addr:ty: $flows:ident, $fragments:ident, $frontends:ident, $backends:ident, $endpoints:ident, $routes:ident, $affinity:ident, $scratch:ident) => {
+    ($addr:ty: $flows:ident, $fragments:ident, $frontends:ident, $source_ranges:ident, $backends:ident, $endpoints:ident, $routes:ident, $affinity:ident, $scratch:ident) => {
         /// Flows.
         #[btf_map]
         pub static $flows: LruHashMap<FlowKey<$addr>, Flow<$addr>, { capacity::FLOWS }> = LruHashMap::new();
@@ -141,6 +143,11 @@ macro_rules! tables {
         #[btf_map]
         pub static $frontends: HashMap<FrontendKey<$addr>, Service, { capacity::FRONTENDS }, NO_PREALLOC> =
             HashMap::new();
+
+        /// Who may ask services where they are not open to all.
+        #[btf_map]
+        pub static $source_ranges: LpmTrie<SourceRangeKey<$addr>, SourceRange, { capacity::SOURCE_RANGES }> =
+            LpmTrie::new();
 
         /// Backends by id.
         #[btf_map]
@@ -221,6 +228,12 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn is_in_source_range(service: u32, addr: Self) -> bool {
+                let bits = SourceRangeKey::<Self>::SERVICE_BITS + Self::BITS;
+                $source_ranges.get(&lpm_trie::Key::new(bits, SourceRangeKey { service, addr })).is_some()
+            }
+
+            #[inline(always)]
             fn find_backend(id: u32) -> Option<Backend<Self>> {
                 // SAFETY: as in `find_endpoint`.
                 unsafe { $backends.get(id).copied() }
@@ -246,5 +259,5 @@ macro_rules! tables {
     };
 }
 
-tables!(Inet4: FLOWS4, FRAGMENTS4, FRONTENDS4, BACKENDS4, ENDPOINTS4, ROUTES4, AFFINITY4, SCRATCH4);
-tables!(Inet6: FLOWS6, FRAGMENTS6, FRONTENDS6, BACKENDS6, ENDPOINTS6, ROUTES6, AFFINITY6, SCRATCH6);
+tables!(Inet4: FLOWS4, FRAGMENTS4, FRONTENDS4, SOURCE_RANGES4, BACKENDS4, ENDPOINTS4, ROUTES4, AFFINITY4, SCRATCH4);
+tables!(Inet6: FLOWS6, FRAGMENTS6, FRONTENDS6, SOURCE_RANGES6, BACKENDS6, ENDPOINTS6, ROUTES6, AFFINITY6, SCRATCH6);

@@ -4,12 +4,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use beeline_abi::{Backend, Be16, FrontendKey, Service, Vni, maglev_size};
+use beeline_abi::{Backend, Be16, FrontendKey, Service, SourceRange, SourceRangeKey, Vni, maglev_size};
 
 use super::{
     addresses::Addresses,
     maglev_tables::{MaglevTables, TableId},
-    part::{At, Part, frontends},
+    part::{At, Part, frontends, source_ranges},
 };
 use crate::{
     desired::{self, Affinity, BackendState, WithoutBackends},
@@ -18,12 +18,13 @@ use crate::{
     family::{self, Family},
     maglev,
     pins::Pins,
-    tables::{Backends, Frontends},
+    tables::{Backends, Frontends, SourceRanges},
 };
 
 /// The tables of family `A`.
 pub(super) struct FamilyTables<A: Family> {
     frontends: Frontends<A>,
+    source_ranges: SourceRanges<A>,
     backends: Backends<A>,
     addresses: Addresses<A>,
     ids: BackendIds,
@@ -40,6 +41,31 @@ pub(super) struct Round<'a> {
     pub(super) changes: &'a mut Changes,
 }
 
+/// What the maps have of a service, while they are read.
+struct Found<A> {
+    backends: Vec<(u32, Backend<A>)>,
+    frontends: Vec<At<A>>,
+    source_ranges: Vec<(u32, SourceRangeKey<A>)>,
+    value: Service,
+}
+
+impl<A> Default for Found<A> {
+    fn default() -> Self {
+        Self { backends: vec![], frontends: vec![], source_ranges: vec![], value: Service::default() }
+    }
+}
+
+impl<A> From<Found<A>> for Part<A> {
+    fn from(found: Found<A>) -> Self {
+        Self {
+            backends: found.backends.into(),
+            frontends: found.frontends.into(),
+            source_ranges: found.source_ranges.into(),
+            value: found.value,
+        }
+    }
+}
+
 /// The ids of backends. One is not given again while its flows may linger, so they go up.
 struct BackendIds {
     next: u32,
@@ -51,6 +77,7 @@ impl<A: Family> FamilyTables<A> {
     pub(super) fn open(pins: &Pins) -> Result<Self> {
         Ok(Self {
             frontends: Frontends::open(pins, A::FRONTENDS)?,
+            source_ranges: SourceRanges::open(pins, A::SOURCE_RANGES)?,
             backends: Backends::open(pins, A::BACKENDS)?,
             addresses: Addresses::new(HashMap::new()),
             ids: BackendIds { next: 1, wrapped: false },
@@ -68,23 +95,22 @@ impl<A: Family> FamilyTables<A> {
         let (addresses, frontends): (Vec<_>, Vec<_>) =
             found.iter().map(|(&key, &value)| (key, value)).partition(|(key, _)| key.is_address());
         self.addresses = Addresses::new(addresses.into_iter().collect());
-        let mut parts: HashMap<u32, (Vec<_>, Vec<_>, Service)> = HashMap::new();
+        let mut parts: HashMap<u32, Found<A>> = HashMap::new();
         for (key, value) in frontends {
             let part = parts.entry(value.id).or_default();
             // Nobody counted on what is found here.
-            part.1.push(At { key, is_vip_only: false });
-            part.2 = value;
+            let has_ranges = value.has(Service::SOURCE_RANGES);
+            part.frontends.push(At { key, is_vip_only: false, has_ranges });
+            part.value = Service { flags: value.flags & !Service::SOURCE_RANGES, ..value };
         }
         for (id, backend) in backends {
-            parts.entry(backend.service).or_default().0.push((id, backend));
+            parts.entry(backend.service).or_default().backends.push((id, backend));
+        }
+        for (bits, key) in self.source_ranges.read()?.into_keys() {
+            parts.entry(key.service).or_default().source_ranges.push((bits, key));
         }
         self.found = Some(found);
-        let part = |(backends, frontends, value): (Vec<_>, Vec<_>, Service)| Part {
-            backends: backends.into(),
-            frontends: frontends.into(),
-            value,
-        };
-        Ok(parts.into_iter().map(|(id, parts)| (id, part(parts))).collect())
+        Ok(parts.into_iter().map(|(id, found)| (id, found.into())).collect())
     }
 
     /// Writes what `service` needs under `id`, where it had `before`; what it needs no more stays until it is pruned.
@@ -101,11 +127,17 @@ impl<A: Family> FamilyTables<A> {
         let members = if frontends.is_empty() { vec![] } else { ready(&backends) };
         let table = self.write_table(service, &members, before, round.maglev)?;
         let value = service_value(id, table, service, members.len());
+        let source_ranges = source_ranges::<A>(id, service);
+        for range in source_ranges.iter().filter(|range| !before.source_ranges.contains(range)) {
+            self.source_ranges.insert(*range, SourceRange::default())?;
+            round.changes.added += 1;
+        }
         for at in &frontends {
             let now = match &self.found {
                 Some(found) => found.get(&at.key).copied(),
-                None => before.has(&at.key).then_some(before.value),
+                None => before.said_at(&at.key),
             };
+            let value = at.value(value);
             // Somebody else may have had it since.
             self.given.insert(at.key);
             if now != Some(value) {
@@ -113,7 +145,7 @@ impl<A: Family> FamilyTables<A> {
                 *(if now.is_some() { &mut round.changes.changed } else { &mut round.changes.added }) += 1;
             }
         }
-        let part = Part { backends: backends.into(), frontends, value };
+        let part = Part { backends: backends.into(), frontends, source_ranges, value };
         self.addresses.add(&part, &mut self.frontends, round.changes)?;
         Ok(part)
     }
@@ -194,7 +226,7 @@ impl<A: Family> FamilyTables<A> {
         Ok(())
     }
 
-    /// Removes the backends that a service had `before` and has no more.
+    /// Removes the backends and source ranges that a service had `before` and has no more.
     pub(super) fn prune_backends(
         &mut self,
         before: &Part<A>,
@@ -205,6 +237,11 @@ impl<A: Family> FamilyTables<A> {
             after.into_iter().flat_map(|after| after.backends.iter().map(|(id, _)| *id)).collect();
         for (id, _) in before.backends.iter().filter(|(id, _)| !kept.contains(id)) {
             self.backends.remove(id)?;
+            changes.removed += 1;
+        }
+        let is_kept = |range| after.is_some_and(|after| after.source_ranges.contains(range));
+        for range in before.source_ranges.iter().filter(|range| !is_kept(range)) {
+            self.source_ranges.remove(range)?;
             changes.removed += 1;
         }
         Ok(())

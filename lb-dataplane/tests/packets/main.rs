@@ -1,6 +1,6 @@
 //! Packets through the eBPF programs, byte by byte, in the running kernel (`bpf_prog_test_run`).
 //!
-//! [`table`], [`services`], [`sources`] and [`refusals`] are the stories worth telling one by one, each for both families; [`random`] runs sequences of packets and changes against
+//! [`table`], [`services`], [`source_ranges`], [`sources`] and [`refusals`] are the stories worth telling one by one, each for both families; [`random`] runs sequences of packets and changes against
 //! [`model`], and [`updates`] sequences of services against the maps. Needs root; everything happens in namespaces that this process makes for itself.
 
 #![allow(
@@ -23,6 +23,7 @@ mod random;
 mod refusals;
 mod sctp;
 mod services;
+mod source_ranges;
 mod sources;
 mod table;
 mod updates;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             refusals::TESTS,
             services::TESTS,
             sources::TESTS,
+            source_ranges::TESTS,
             fragmented::TESTS,
             sctp::TESTS,
             icmp::TESTS,

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use lb_dataplane::{
     ServiceView,
     desired::{Affinity, Backend, BackendState, Frontend, Protocol, Service, WithoutBackends},
@@ -27,6 +28,10 @@ struct Wanted {
     vips: Vec<(bool, bool, u16)>,
     /// Last part, family, and whether it drains.
     backends: Vec<(bool, u8, bool)>,
+    /// Families of which it has a load balancer's address.
+    load_balancers: Vec<bool>,
+    /// Lengths of its source ranges, with their families.
+    source_ranges: Vec<(bool, u8)>,
     dsr: bool,
     silent: bool,
 }
@@ -45,8 +50,17 @@ fn wanted() -> impl Strategy<Value = Wanted> {
             some.iter().zip(states).map(|(&(ipv4, last), drains)| (ipv4, last, drains)).collect()
         })
     });
-    (subsequence(vips, 0..=6), backends, prop::bool::weighted(0.9), any::<bool>())
-        .prop_map(|(vips, backends, dsr, silent)| Wanted { vips, backends, dsr, silent })
+    let load_balancers = subsequence(vec![true, false], 0..=2);
+    let ranges = subsequence(vec![(true, 0), (true, 9), (true, 32), (false, 7), (false, 128)], 0..=5);
+    (subsequence(vips, 0..=6), backends, (load_balancers, ranges), prop::bool::weighted(0.9), any::<bool>())
+        .prop_map(|(vips, backends, (load_balancers, source_ranges), dsr, silent)| Wanted {
+            vips,
+            backends,
+            load_balancers,
+            source_ranges,
+            dsr,
+            silent,
+        })
 }
 
 fn service(name: usize, wanted: &Wanted) -> Service {
@@ -66,6 +80,16 @@ fn service(name: usize, wanted: &Wanted) -> Service {
         name: format!("service-{name}"),
         frontends: own.iter().map(frontend).collect(),
         shared: shared.iter().map(frontend).collect(),
+        load_balancers: wanted
+            .load_balancers
+            .iter()
+            .map(|&is_ipv4| Frontend { vip: ip(is_ipv4, 8, last), ..frontend(&(is_ipv4, false, 80)) })
+            .collect(),
+        source_ranges: wanted
+            .source_ranges
+            .iter()
+            .map(|&(is_ipv4, length)| IpNet::new(ip(is_ipv4, 7, last), length).unwrap().trunc())
+            .collect(),
         backends: wanted
             .backends
             .iter()
@@ -82,8 +106,12 @@ fn service(name: usize, wanted: &Wanted) -> Service {
     }
 }
 
+/// What the maps say of a service: its frontends, its backends, those of the former that are not for everybody, and for whom
+/// they are.
+type Facts = (BTreeSet<Frontend>, BTreeSet<Backend>, BTreeSet<Frontend>, BTreeSet<IpNet>);
+
 /// What the maps must say of `services`, by name.
-fn expected(services: &[Arc<Service>]) -> BTreeMap<String, (BTreeSet<Frontend>, BTreeSet<Backend>)> {
+fn expected(services: &[Arc<Service>]) -> BTreeMap<String, Facts> {
     let is_found = |service: &&Arc<Service>| service.all_frontends().next().is_some();
     // Backends that no frontend of their family leads to are nobody's.
     let facts = |service: &Arc<Service>| {
@@ -91,18 +119,30 @@ fn expected(services: &[Arc<Service>]) -> BTreeMap<String, (BTreeSet<Frontend>, 
             service.all_frontends().any(|frontend| frontend.vip.is_ipv4() == one.address.is_ipv4())
         };
         let backends = service.backends.iter().filter(is_asked).copied().collect();
-        (service.all_frontends().copied().collect(), backends)
+        let is_alike = |frontend: &Frontend, range: &IpNet| frontend.vip.is_ipv4() == range.addr().is_ipv4();
+        let restricted = service
+            .load_balancers
+            .iter()
+            .filter(|frontend| service.source_ranges.iter().any(|range| is_alike(frontend, range)));
+        let ranges = service
+            .source_ranges
+            .iter()
+            .filter(|range| service.load_balancers.iter().any(|frontend| is_alike(frontend, range)));
+        let frontends = service.all_frontends().copied().collect();
+        (frontends, backends, restricted.copied().collect(), ranges.copied().collect())
     };
     services.iter().filter(is_found).map(|service| (service.name.clone(), facts(service))).collect()
 }
 
-fn found(views: &[ServiceView]) -> BTreeMap<String, (BTreeSet<Frontend>, BTreeSet<Backend>)> {
+fn found(views: &[ServiceView]) -> BTreeMap<String, Facts> {
     let facts = |view: &ServiceView| {
         let is_asked = |one: &Backend| {
             view.frontends.iter().any(|frontend| frontend.vip.is_ipv4() == one.address.is_ipv4())
         };
         let backends = view.backends.iter().map(|(backend, _)| *backend).filter(is_asked);
-        (view.frontends.iter().copied().collect(), backends.collect())
+        let frontends = view.frontends.iter().copied().collect();
+        let restricted = view.restricted.iter().copied().collect();
+        (frontends, backends.collect(), restricted, view.source_ranges.iter().copied().collect())
     };
     views.iter().map(|view| (view.name.clone(), facts(view))).collect()
 }

@@ -265,6 +265,8 @@ pub fn service(name: &str, protocol: Protocol, vip: IpAddr, backends: &[(IpAddr,
         name: name.into(),
         frontends: vec![Frontend { vip, port: port(8000), protocol }],
         shared: vec![],
+        load_balancers: vec![],
+        source_ranges: vec![],
         backends: backends
             .iter()
             .map(|&(a, p)| Backend { address: a, port: port(p), state: BackendState::Ready })

@@ -13,6 +13,10 @@ pub(crate) struct Place<'a> {
     pub(crate) node: &'a str,
     /// Its zone, if it is in one.
     pub(crate) zone: Option<&'a str>,
+    /// Addresses that others reach it at.
+    pub(crate) addresses: &'a [IpAddr],
+    /// Its addresses in the overlay, from which its own processes ask.
+    pub(crate) gateways: &'a [IpAddr],
 }
 
 /// How close endpoints must be.

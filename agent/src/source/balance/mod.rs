@@ -12,6 +12,7 @@ mod choice;
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use lb_dataplane::desired::{Affinity, Backend, Frontend, Protocol, Service, WithoutBackends};
 
 use crate::model::NodePorts;
@@ -72,8 +73,10 @@ pub(crate) struct Candidate<'a> {
 pub(crate) struct Claims {
     /// At its own VIPs.
     pub(crate) internal: Vec<Frontend>,
-    /// At external addresses: those of load balancers too.
+    /// At external addresses.
     pub(crate) external: Vec<Frontend>,
+    /// At load balancers' addresses.
+    pub(crate) load_balancers: Vec<Frontend>,
     /// At nodes' addresses, with the node.
     pub(crate) nodes: Vec<(Name, Frontend)>,
 }
@@ -89,6 +92,8 @@ pub(crate) struct Policy {
     pub(crate) internal: Reach,
     /// Who may take what is asked of nodes and external addresses.
     pub(crate) external: Reach,
+    /// Who may ask at load balancers' addresses; each family is for itself, and without any, all of it may.
+    pub(crate) source_ranges: Box<[IpNet]>,
     /// Whether a client stays with its backend.
     pub(crate) affinity: Affinity,
     /// Idle time after which a flow is forgotten.
@@ -106,10 +111,14 @@ pub(crate) fn services(
 ) -> Vec<Service> {
     choice::tidy(candidates, policy.protocol);
     let wide = choice::cluster_wide(candidates, here);
-    let mut shared = claims.external;
+    let Claims { internal, external: mut shared, load_balancers, nodes } = claims;
+    let load_balancers = LoadBalancers {
+        source_ranges: if load_balancers.is_empty() { vec![] } else { source_ranges(policy, here) },
+        frontends: load_balancers,
+    };
     let mut elsewhere: BTreeMap<Name, Vec<Frontend>> = BTreeMap::new();
     let mut from_outside = vec![];
-    for (node, frontend) in claims.nodes {
+    for (node, frontend) in nodes {
         let is_here = *node == *here.node;
         if is_here {
             // For clients that the host hands over.
@@ -129,11 +138,11 @@ pub(crate) fn services(
     }
     let mut made = vec![];
     match policy.internal {
-        Reach::Cluster => made.push(service(policy, "", (claims.internal, shared), wide)),
+        Reach::Cluster => made.push(load_balancers.join(service(policy, "", (internal, shared), wide))),
         Reach::Local => {
             let local = choice::local(candidates, here.node);
-            made.push(service(policy, "", (claims.internal, vec![]), local));
-            made.push(service(policy, "@cluster", (vec![], shared), wide));
+            made.push(service(policy, "", (internal, vec![]), local));
+            made.push(load_balancers.join(service(policy, "@cluster", (vec![], shared), wide)));
         }
     }
     let mut nowhere = vec![];
@@ -153,6 +162,32 @@ pub(crate) fn services(
     made
 }
 
+/// What of a service is found at load balancers' addresses, and for whom.
+struct LoadBalancers {
+    frontends: Vec<Frontend>,
+    source_ranges: Vec<IpNet>,
+}
+
+impl LoadBalancers {
+    fn join(self, service: Service) -> Service {
+        Service { load_balancers: self.frontends, source_ranges: self.source_ranges, ..service }
+    }
+}
+
+/// The source ranges of `policy`. To kube-proxy, a node's own processes ask from the node's address; here they ask from its
+/// address in the overlay, which so may ask where the node may.
+fn source_ranges(policy: &Policy, here: &Place<'_>) -> Vec<IpNet> {
+    let may_ask = |address: &IpAddr| policy.source_ranges.iter().any(|range| range.contains(address));
+    let may_node_ask = |family: &IpAddr| {
+        here.addresses.iter().any(|address| address.is_ipv4() == family.is_ipv4() && may_ask(address))
+    };
+    let own = here.gateways.iter().copied().filter(may_node_ask).map(IpNet::from);
+    let mut ranges: Vec<_> = policy.source_ranges.iter().map(IpNet::trunc).chain(own).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
+}
+
 fn service(
     policy: &Policy,
     part: &str,
@@ -163,6 +198,8 @@ fn service(
         name: format!("{}{part}", policy.name),
         frontends,
         shared,
+        load_balancers: vec![],
+        source_ranges: vec![],
         backends,
         without_backends: WithoutBackends::Reject,
         affinity: policy.affinity,

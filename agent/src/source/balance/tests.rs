@@ -1,10 +1,17 @@
 //! One service's endpoints and policies, and what they come to on node `a` in zone `x`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use lb_dataplane::desired::{BackendState, DEFAULT_FLOW_TTL};
 
 use super::*;
 
-const HERE: Place<'static> = Place { node: "a", zone: Some("x") };
+const HERE: Place<'static> = Place {
+    node: "a",
+    zone: Some("x"),
+    addresses: &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))],
+    gateways: &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+};
 
 /// (address's last part, condition, node, zones, nodes it is meant for)
 type Row = (u8, Condition, &'static str, &'static [&'static str], &'static [&'static str]);
@@ -17,6 +24,7 @@ fn policy(internal: Reach, external: Reach) -> Policy {
         protocol: Protocol::Tcp,
         internal,
         external,
+        source_ranges: [].into(),
         affinity: Affinity::None,
         flow_ttl: DEFAULT_FLOW_TTL,
         dsr: true,
@@ -66,6 +74,8 @@ fn told(service: &Service) -> String {
     words.extend(service.frontends.iter().map(|frontend| frontend.vip.to_string()));
     words.push("|".into());
     words.extend(service.shared.iter().map(|frontend| frontend.vip.to_string()));
+    words.extend(service.load_balancers.iter().map(|frontend| format!("lb:{}", frontend.vip)));
+    words.extend(service.source_ranges.iter().map(|range| format!("<{range}")));
     words.push(if service.without_backends == WithoutBackends::Drop { "-x" } else { "->" }.into());
     words.extend(service.backends.iter().map(|backend| {
         let address = backend.address.to_string();
@@ -192,6 +202,32 @@ fn local_to_the_outside_is_what_other_nodes_have_and_they_are_silent_without() {
         ["echo 10.96.0.10 | 203.0.113.7 169.254.1.2 192.0.2.1 192.0.2.2 192.0.2.3 ->"],
         "nobody anywhere: rejected at once"
     );
+}
+
+#[test]
+fn source_ranges_go_with_load_balancers_addresses_and_let_this_nodes_processes_in_where_the_node_is() {
+    let ranges = |ranges: &[&str]| -> Box<[IpNet]> { ranges.iter().map(|it| it.parse().unwrap()).collect() };
+    let claims = || Claims { load_balancers: vec![frontend("203.0.113.9")], ..everywhere() };
+    let rows = [(1, Ready, "a", &[][..], &[][..])];
+    for (written, told) in [
+        (&[][..], ""),
+        (&["10.9.0.0/16", "10.9.0.0/16", "fd00::/8"][..], " <10.9.0.0/16 <fd00::/8"),
+        // 192.0.2.1 is this node; of IPv6 it has no address.
+        (&["192.0.2.0/24", "::/0"][..], " <10.0.0.1/32 <192.0.2.0/24 <::/0"),
+    ] {
+        let cluster = Policy { source_ranges: ranges(written), ..policy(Reach::Cluster, Reach::Local) };
+        let first = made(&cluster, claims(), &rows)[0].clone();
+        let expected =
+            format!("echo 10.96.0.10 | 203.0.113.7 169.254.1.2 192.0.2.1 lb:203.0.113.9{told} -> 1");
+        assert_eq!(first, expected);
+        let local = Policy { internal: Reach::Local, ..cluster.clone() };
+        let all = made(&local, claims(), &rows);
+        assert_eq!(all[0], "echo 10.96.0.10 | -> 1", "they are not for the VIP");
+        assert!(
+            all[1].starts_with("echo@cluster | ") && all[1].contains(&format!("lb:203.0.113.9{told} ->"))
+        );
+        assert_eq!(made(&cluster, vip(), &rows), ["echo 10.96.0.10 | -> 1"], "without an address, none");
+    }
 }
 
 #[test]

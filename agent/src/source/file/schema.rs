@@ -44,6 +44,9 @@ pub(super) struct Service {
     #[serde(default)]
     pub(super) external_frontends: Vec<Frontend>,
     #[serde(default)]
+    pub(super) load_balancer_frontends: Vec<Frontend>,
+    pub(super) load_balancer_source_ranges: Option<Spanned<Vec<Text>>>,
+    #[serde(default)]
     pub(super) node_ports: Vec<NodePort>,
     #[serde(default)]
     pub(super) backends: Vec<Backend>,
@@ -56,7 +59,7 @@ pub(super) struct Service {
     pub(super) dsr: Option<Text>,
 }
 
-/// An entry of `frontends` or `externalFrontends`.
+/// An entry of `frontends`, `externalFrontends` or `loadBalancerFrontends`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Frontend {

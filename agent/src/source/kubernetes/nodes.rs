@@ -13,7 +13,7 @@ use super::{
     prefixes::Prefixes,
     store::Store,
 };
-use crate::model;
+use crate::{model, source::balance::Place};
 
 /// The nodes of the network, and what they take up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,17 @@ pub(super) struct Nodes {
     pub(super) zone: Option<Box<str>>,
     /// Every address that a node can be reached at, in order, with the node.
     pub(super) addresses: Vec<(IpAddr, Name)>,
+    /// Those of this node.
+    own: Vec<IpAddr>,
+    /// This node's addresses in the overlay.
+    gateways: Vec<IpAddr>,
+}
+
+impl Nodes {
+    /// This node, whose name is `own`.
+    pub(super) fn here<'a>(&'a self, own: &'a str) -> Place<'a> {
+        Place { node: own, zone: self.zone.as_deref(), addresses: &self.own, gateways: &self.gateways }
+    }
 }
 
 /// What nodes and their pods take up of the address space.
@@ -94,7 +105,16 @@ pub(super) fn sort_out(own: &str, all: &Store<objects::Node>, problems: &mut Vec
     let zone = all.get(own).and_then(|node| node.zone.clone());
     let mut addresses: Vec<_> = taken.addresses.iter().map(|(&ip, name)| (ip, name.clone())).collect();
     addresses.sort_unstable();
-    Nodes { this, peers, taken, zone, addresses }
+    let is_here = |(_, name): &&(IpAddr, Name)| name.as_ref() == own;
+    Nodes {
+        gateways: this.iter().flat_map(model::Node::gateways).collect(),
+        own: addresses.iter().filter(is_here).map(|(ip, _)| *ip).collect(),
+        this,
+        peers,
+        taken,
+        zone,
+        addresses,
+    }
 }
 
 impl Taken {

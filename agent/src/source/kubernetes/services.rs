@@ -13,7 +13,7 @@ use super::{
     nodes::Nodes,
     objects::{self, Name, Port, Problem, Reason, ServicePort, Slice},
 };
-use crate::source::balance::{self, Candidate, Claims, Place, Policy};
+use crate::source::balance::{self, Candidate, Claims, Policy};
 
 /// The services, kept up one by one.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Services {
     ) -> Vec<Name> {
         self.waiting.remove(name);
         let released = self.release(name);
-        let here = Place { node: around.own, zone: around.nodes.zone.as_deref() };
+        let here = around.nodes.here(around.own);
         let mut again = vec![];
         let mut made = Vec::with_capacity(service.ports.len());
         let mut names = BTreeSet::new();
@@ -132,10 +132,14 @@ impl Claimant<'_> {
             let frontend = Frontend { vip, port, protocol };
             claims.internal.extend(self.claim(frontend, nodes.taken.by_what(vip)));
         }
-        for &vip in service.external.iter().filter(|ip| has_family(**ip)) {
-            let frontend = Frontend { vip, port, protocol };
-            // It may be a node's own: then it is that node's port that others cannot have.
-            claims.external.extend(self.claim(frontend, nodes.taken.by_which_pods(vip)));
+        // They may be nodes' own: then it is such a node's port that others cannot have.
+        for (ips, claimed) in
+            [(&service.external, &mut claims.external), (&service.load_balancers, &mut claims.load_balancers)]
+        {
+            for &vip in ips.iter().filter(|ip| has_family(**ip)) {
+                let frontend = Frontend { vip, port, protocol };
+                claimed.extend(self.claim(frontend, nodes.taken.by_which_pods(vip)));
+            }
         }
         if let Some(port) = it.node_port {
             for (vip, node) in nodes.addresses.iter().filter(|(ip, _)| has_family(*ip)) {
@@ -178,6 +182,7 @@ fn policy(name: String, service: &objects::Service, port: &Port) -> Policy {
         protocol: port.protocol,
         internal: service.internal_policy,
         external: service.external_policy,
+        source_ranges: service.source_ranges.clone(),
         affinity: service.affinity,
         flow_ttl: service.flow_ttl,
         dsr: service.dsr,

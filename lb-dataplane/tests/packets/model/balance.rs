@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use beeline_abi::{Be16, FlowKey, Inet4, Inet6, Vni, flow_hash};
 use lb_dataplane::{
     Drop,
-    desired::{Affinity, Backend, BackendState, Service, WithoutBackends},
+    desired::{Affinity, Backend, BackendState, Frontend, Service, WithoutBackends},
     maglev,
 };
 
@@ -33,11 +33,10 @@ impl Model {
         });
         let is_connection = matches!(before, Some(Choice::Backend(..) | Choice::Gone))
             && matches!(packet.transport, Transport::Tcp { syn, ack, .. } if !syn || ack);
-        let Some(service) = self.services.iter().find(|service| {
-            service.all_frontends().any(|frontend| {
-                (frontend.vip, frontend.port.get(), frontend.protocol.number()) == (dst.0, dst.1, protocol)
-            })
-        }) else {
+        let is_asked = |frontend: &Frontend| {
+            (frontend.vip, frontend.port.get(), frontend.protocol.number()) == (dst.0, dst.1, protocol)
+        };
+        let Some(service) = self.services.iter().find(|service| service.all_frontends().any(is_asked)) else {
             let is_vip = |service: &Service| service.dsr && service.frontends.iter().any(|f| f.vip == dst.0);
             return match packet.transport {
                 _ if is_connection => Err(Drop::BackendGone),
@@ -77,6 +76,9 @@ impl Model {
         if !service.dsr {
             return Ok(Choice::ToHost(service.name.clone()));
         }
+        if service.load_balancers.iter().any(is_asked) && !lets_in(service, src.0) {
+            return Err(Drop::SourceRange);
+        }
         let ready: Vec<_> =
             service.backends.iter().copied().filter(|b| b.state == BackendState::Ready).collect();
         let table = maglev::table(&ready);
@@ -99,6 +101,13 @@ impl Model {
         }
         Ok(Choice::Backend(service.name.clone(), backend))
     }
+}
+
+/// Whether `client` may ask at load balancers' addresses.
+fn lets_in(service: &Service, client: IpAddr) -> bool {
+    let mut alike =
+        service.source_ranges.iter().filter(|range| range.addr().is_ipv4() == client.is_ipv4()).peekable();
+    alike.peek().is_none() || alike.any(|range| range.contains(&client))
 }
 
 /// True if `backend` is at this address and port.

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
+use ipnet::IpNet;
 use lb_dataplane::desired::{Affinity, Backend, BackendState, Frontend, Protocol, Service, WithoutBackends};
 use proptest::{prelude::*, sample::Index};
 
@@ -17,6 +18,8 @@ pub const SCTP: u8 = 4;
 pub const TWIN: u8 = 5;
 /// Nodes, and what is outside.
 pub const FAR: u8 = 6;
+/// A load balancer's, which is for some clients only.
+pub const BALANCED: u8 = 7;
 
 /// Ports that backends listen on.
 pub const PORT_TCP: u16 = 80;
@@ -71,6 +74,14 @@ pub fn services(net: &'static Net) -> impl Strategy<Value = Vec<Service>> {
     let far: Vec<_> = [net.gateway, net.outside].into_iter().chain(net.underlay.iter().copied()).collect();
     let some = |name, protocol, n, port| one(net, name, protocol, n, backends(pods.clone(), port));
     let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let ranges = prop::sample::subsequence(vec![net.pod_a, net.gateway, net.pod_b], 0..=3);
+    let balanced =
+        (some("balanced", tcp, BALANCED, PORT_TCP), ranges).prop_map(|(service, ranges)| Service {
+            load_balancers: service.frontends,
+            frontends: vec![],
+            source_ranges: ranges.into_iter().map(IpNet::from).collect(),
+            ..service
+        });
     (
         some("tcp", tcp, TCP, PORT_TCP),
         some("udp", udp, UDP, PORT_UDP),
@@ -80,11 +91,12 @@ pub fn services(net: &'static Net) -> impl Strategy<Value = Vec<Service>> {
         some("twin-udp", udp, TWIN, PORT_UDP),
         one(net, "far", tcp, FAR, backends(far, PORT_TCP)),
         some("node", tcp, TCP, PORT_TCP).prop_map(|service| at_node(net, service)),
+        balanced,
         prop::option::of(some("off", tcp, OFF, PORT_TCP)),
     )
-        .prop_map(|(tcp, udp, sctp, empty, twin_tcp, twin_udp, far, node, off)| {
+        .prop_map(|(tcp, udp, sctp, empty, twin_tcp, twin_udp, far, node, balanced, off)| {
             let off = off.map(|off| Service { dsr: false, ..off });
-            [tcp, udp, sctp, empty, twin_tcp, twin_udp, far, node].into_iter().chain(off).collect()
+            [tcp, udp, sctp, empty, twin_tcp, twin_udp, far, node, balanced].into_iter().chain(off).collect()
         })
 }
 

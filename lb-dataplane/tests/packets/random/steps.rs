@@ -9,7 +9,7 @@ use proptest::{
 };
 
 use super::{
-    services::{EMPTY, FAR, OFF, PORT_SCTP, PORT_TCP, PORT_UDP, SCTP, TCP, TWIN, UDP, services},
+    services::{BALANCED, EMPTY, FAR, OFF, PORT_SCTP, PORT_TCP, PORT_UDP, SCTP, TCP, TWIN, UDP, services},
     traffic::{Follow, follow},
 };
 use crate::{
@@ -91,7 +91,9 @@ fn net() -> impl Strategy<Value = &'static Net> {
 fn leaving(net: &'static Net) -> impl Strategy<Value = Step> {
     let place = select(vec![Place::PortA, Place::PortB, Place::HostPort]);
     let mut destinations: Vec<_> =
-        [TCP, TCP, UDP, UDP, SCTP, OFF, EMPTY, TWIN, TWIN, FAR].map(|n| net.vip(n)).into();
+        [TCP, TCP, UDP, UDP, SCTP, OFF, EMPTY, TWIN, TWIN, FAR, BALANCED, BALANCED]
+            .map(|n| net.vip(n))
+            .into();
     destinations.extend([net.pod_a, net.pod_b, net.pod_c, net.pod_d, net.gateway, net.outside]);
     destinations.extend(net.underlay.iter().take(2));
     let dst = select(destinations);

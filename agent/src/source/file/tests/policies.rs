@@ -24,6 +24,7 @@ fn made(rest: &str) -> Vec<String> {
     let line = |service: &Service| {
         let mut words = vec![service.name.clone()];
         words.extend(service.all_frontends().map(|frontend| frontend.vip.to_string()));
+        words.extend(service.source_ranges.iter().map(|range| format!("<{range}")));
         let drops = service.without_backends == WithoutBackends::Drop;
         words.push(if drops { "-x" } else { "->" }.into());
         words.extend(service.backends.iter().map(|backend| match backend.state {
@@ -69,6 +70,10 @@ fn each_policy_can_be_said() {
         (
             format!("{b}, externalFrontends: [{{ vip: 203.0.113.7, port: 80 }}, {{ vip: 192.0.2.2, port: 443 }}]"),
             &["echo 10.96.0.10 203.0.113.7 192.0.2.2 -> 10.2.0.5"],
+        ),
+        (
+            format!("{b}, loadBalancerFrontends: [{{ vip: 203.0.113.9, port: 80 }}], loadBalancerSourceRanges: [10.0.0.0/8]"),
+            &["echo 10.96.0.10 203.0.113.9 <10.0.0.0/8 -> 10.2.0.5"],
         ),
         (
             "backends: [{ address: 10.1.0.5, port: 80, state: terminating }, { address: 10.2.0.5, port: 80 }, \
@@ -135,6 +140,25 @@ fn each_mistake_is_named_with_line_field_and_cure() {
             format!("{b}, externalFrontends: [{{ vip: fd00::7, port: 80 }}]"),
             "services[0].externalFrontends[0].vip",
             "add an IPv6 backend",
+        ),
+        (
+            format!("{b}, loadBalancerSourceRanges: [10.0.0.0/8]"),
+            "services[0].loadBalancerSourceRanges",
+            "write it under `loadBalancerFrontends`",
+        ),
+        (
+            format!(
+                "{b}, loadBalancerFrontends: [{{ vip: 203.0.113.9, port: 80 }}], loadBalancerSourceRanges: [all]"
+            ),
+            "services[0].loadBalancerSourceRanges[0]",
+            "`all` is no IP prefix",
+        ),
+        (
+            format!(
+                "{b}, loadBalancerFrontends: [{{ vip: 203.0.113.9, port: 80 }}], loadBalancerSourceRanges: [10.1.2.3/8]"
+            ),
+            "services[0].loadBalancerSourceRanges[0]",
+            "write 10.0.0.0/8 if",
         ),
         (
             "backends: [{ address: 10.2.0.5, port: 80, state: dead }]".into(),

@@ -12,8 +12,10 @@ pub(super) fn check(check: &mut Checker, i: usize, entry: &schema::Service, clus
     let is_ipv4 = |text: &Text| values::address(&text.value).ok().map(|address| address.is_ipv4());
     let frontends = entry.frontends.value.iter().map(|frontend| &frontend.vip);
     let external = entry.external_frontends.iter().map(|frontend| &frontend.vip);
+    let balancers = entry.load_balancer_frontends.iter().map(|frontend| &frontend.vip);
     let vips: Vec<_> = (frontends.enumerate().map(|(j, vip)| (vip, "frontends", j)))
         .chain(external.enumerate().map(|(j, vip)| (vip, "externalFrontends", j)))
+        .chain(balancers.enumerate().map(|(j, vip)| (vip, "loadBalancerFrontends", j)))
         .collect();
     let mut families: Vec<_> = vips.iter().map(|(vip, ..)| is_ipv4(vip)).collect();
     if !entry.node_ports.is_empty() {

@@ -1,4 +1,4 @@
-//! Frontends: VIPs that are nothing else, external addresses, and ports of nodes; each found nowhere else.
+//! Frontends: VIPs that are nothing else, external addresses, those of load balancers, and ports of nodes; each found nowhere else.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,9 @@ pub(super) fn claims(
     });
     let external =
         list.read("externalFrontends", &entry.external_frontends, |vip| outside_pods(vip, cluster));
-    Claims { internal, external, nodes: list.node_ports(&entry.node_ports, cluster) }
+    let load_balancers =
+        list.read("loadBalancerFrontends", &entry.load_balancer_frontends, |vip| outside_pods(vip, cluster));
+    Claims { internal, external, load_balancers, nodes: list.node_ports(&entry.node_ports, cluster) }
 }
 
 fn outside_pods(vip: IpAddr, cluster: &Cluster<'_>) -> Result<(), Wrong> {

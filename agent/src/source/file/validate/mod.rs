@@ -35,7 +35,13 @@ pub(super) fn validate(file: &File, name: Option<&str>) -> Result<Network, Vec<P
     let attach = check.optional(format_args!("attach"), file.attach.as_ref(), values::attach);
     let (mut nodes, prefixes) = nodes::nodes(&mut check, &file.nodes);
     let this = nodes::this(&mut check, file, name);
-    let cluster = nodes::Cluster::new(&file.nodes.value, this, &prefixes);
+    let cluster = nodes::Cluster::new(
+        &file.nodes.value,
+        this,
+        // Without a problem there is one node for each entry, in the same order.
+        this.filter(|_| check.problems.is_empty()).map(|this| &nodes[this]),
+        &prefixes,
+    );
     let services = services::services(&mut check, &file.services, &cluster);
 
     match this {
@@ -44,7 +50,6 @@ pub(super) fn validate(file: &File, name: Option<&str>) -> Result<Network, Vec<P
             vxlan_port: vxlan_port.unwrap_or(model::VXLAN_PORT),
             uplink,
             attach: attach.unwrap_or_default(),
-            // Without a problem there is one node for each entry, in the same order.
             node: nodes.remove(this),
             peers: nodes,
             services,

@@ -24,23 +24,35 @@ pub(super) struct Cluster<'a> {
     addresses: Vec<(IpAddr, Name)>,
     zones: Vec<Option<Name>>,
     this: Option<usize>,
+    /// This node's addresses.
+    own: Vec<IpAddr>,
+    /// Its addresses in the overlay.
+    gateways: Vec<IpAddr>,
     pods: &'a PodPrefixes,
 }
 
 impl<'a> Cluster<'a> {
-    /// `this` is the index of this node.
-    pub(super) fn new(entries: &'a [schema::Node], this: Option<usize>, pods: &'a PodPrefixes) -> Self {
+    /// `this` is the index of this node, which is `own` if it makes sense.
+    pub(super) fn new(
+        entries: &'a [schema::Node],
+        this: Option<usize>,
+        own: Option<&Node>,
+        pods: &'a PodPrefixes,
+    ) -> Self {
         let addresses = entries.iter().flat_map(|node| {
             let name = Name::from(node.name.value.as_str());
             all_addresses(node)
                 .filter_map(|text| values::address(&text.value).ok())
                 .map(move |ip| (ip, name.clone()))
         });
+        let own_addresses = this.into_iter().flat_map(|this| all_addresses(&entries[this]));
         Self {
             entries,
             addresses: addresses.collect(),
             zones: entries.iter().map(|node| Some(node.zone.as_ref()?.value.as_str().into())).collect(),
             this,
+            own: own_addresses.filter_map(|text| values::address(&text.value).ok()).collect(),
+            gateways: own.into_iter().flat_map(Node::gateways).collect(),
             pods,
         }
     }
@@ -86,6 +98,8 @@ impl<'a> Cluster<'a> {
         Place {
             node: self.this.map_or("", |this| &self.entries[this].name.value),
             zone: self.this.and_then(|this| self.zones[this].as_deref()),
+            addresses: &self.own,
+            gateways: &self.gateways,
         }
     }
 }

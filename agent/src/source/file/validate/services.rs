@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use lb_dataplane::desired::{Affinity, DEFAULT_FLOW_TTL, Frontend, Protocol, Service};
 
 use super::{
@@ -38,7 +39,7 @@ pub(super) fn services(
         let Some(name) = name else {
             continue;
         };
-        let all = claims.internal.iter().chain(&claims.external);
+        let all = claims.internal.iter().chain(&claims.external).chain(&claims.load_balancers);
         let policy = Policy { name, protocol: protocol(all), ..policy };
         let mut candidates = backends.iter().map(backends::Backend::candidate).collect();
         let made = balance::services(&policy, claims, &mut candidates, &cluster.here());
@@ -65,6 +66,7 @@ fn policy(check: &mut Checker, i: usize, entry: &schema::Service) -> Policy {
     let internal = check.optional(field, entry.internal_traffic_policy.as_ref(), values::reach);
     let field = format_args!("services[{i}].externalTrafficPolicy");
     let external = check.optional(field, entry.external_traffic_policy.as_ref(), values::reach);
+    let source_ranges = source_ranges(check, i, entry);
     let affinity = affinity(check, i, entry);
     let flow_ttl =
         check.optional(format_args!("services[{i}].flowTtl"), entry.flow_ttl.as_ref(), values::flow_ttl);
@@ -74,10 +76,29 @@ fn policy(check: &mut Checker, i: usize, entry: &schema::Service) -> Policy {
         protocol: Protocol::Tcp,
         internal: internal.unwrap_or_default(),
         external: external.unwrap_or_default(),
+        source_ranges,
         affinity,
         flow_ttl: flow_ttl.unwrap_or(DEFAULT_FLOW_TTL),
         dsr: dsr.unwrap_or(true),
     }
+}
+
+fn source_ranges(check: &mut Checker, i: usize, entry: &schema::Service) -> Box<[IpNet]> {
+    let Some(ranges) = &entry.load_balancer_source_ranges else {
+        return [].into();
+    };
+    let field = format_args!("services[{i}].loadBalancerSourceRanges");
+    if entry.load_balancer_frontends.is_empty() {
+        let cause = "there is no load balancer's address that they could hold for";
+        let cure = "write it under `loadBalancerFrontends`, or remove them";
+        check.complain(ranges.referenced, field, wrong(cause, cure));
+    }
+    let mut found = Vec::with_capacity(ranges.value.len());
+    for (j, text) in ranges.value.iter().enumerate() {
+        let field = format_args!("services[{i}].loadBalancerSourceRanges[{j}]");
+        found.extend(check.value(field, text, values::source_range));
+    }
+    found.into()
 }
 
 fn affinity(check: &mut Checker, i: usize, entry: &schema::Service) -> Affinity {

@@ -99,10 +99,7 @@ pub(super) fn pod_cidr(text: &str) -> Result<IpNet, Wrong> {
         wrong(format!("`{text}` is no IP prefix"), "write one such as 10.244.1.0/24 or fd00:10:244:1::/64")
     })?;
     if cidr.trunc() != cidr {
-        return Err(wrong(
-            format!("`{text}` has bits set behind its prefix length"),
-            format!("write {} if that prefix is meant", cidr.trunc()),
-        ));
+        return Err(bits_set(text, &cidr));
     }
     if !is_for_pods(&cidr) {
         return Err(wrong(
@@ -111,6 +108,21 @@ pub(super) fn pod_cidr(text: &str) -> Result<IpNet, Wrong> {
         ));
     }
     Ok(cidr)
+}
+
+/// A prefix that clients may ask from.
+pub(super) fn source_range(text: &str) -> Result<IpNet, Wrong> {
+    let range: IpNet = text.parse().map_err(|_| {
+        wrong(format!("`{text}` is no IP prefix"), "write one such as 203.0.113.0/24 or 2001:db8::/32")
+    })?;
+    if range.trunc() == range { Ok(range) } else { Err(bits_set(text, &range)) }
+}
+
+fn bits_set(text: &str, cidr: &IpNet) -> Wrong {
+    wrong(
+        format!("`{text}` has bits set behind its prefix length"),
+        format!("write {} if that prefix is meant", cidr.trunc()),
+    )
 }
 
 pub(super) fn mac(text: &str) -> Result<Mac, Wrong> {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, time::Duration};
 
+use ipnet::IpNet;
 use k8s_openapi::{api::core::v1 as api, jiff::Timestamp};
 use lb_dataplane::desired::{Affinity, DEFAULT_AFFINITY_TIMEOUT, DEFAULT_FLOW_TTL, Protocol};
 
@@ -23,8 +24,12 @@ pub(crate) struct Service {
     pub(crate) created: Timestamp,
     /// Its cluster IPs.
     pub(crate) vips: Box<[IpAddr]>,
-    /// Addresses outside that it is found at as well: external IPs, and those of load balancers that leave them to nodes.
+    /// Addresses outside that it is found at as well.
     pub(crate) external: Box<[IpAddr]>,
+    /// Those of load balancers that leave them to nodes.
+    pub(crate) load_balancers: Box<[IpAddr]>,
+    /// Who may ask there; each family is for itself, and without any, all of it may.
+    pub(crate) source_ranges: Box<[IpNet]>,
     /// Its ports.
     pub(crate) ports: Box<[ServicePort]>,
     /// Who may take what is asked of its cluster IPs.
@@ -83,13 +88,20 @@ impl Service {
             return None;
         }
         let status = object.status.and_then(|status| status.load_balancer?.ingress);
-        let external = external(spec.external_ips, status, problems);
+        let load_balancers = load_balancers(status, problems);
+        let external = external(spec.external_ips, &load_balancers, problems);
+        let ranges = spec.load_balancer_source_ranges.unwrap_or_default();
         let ports = spec.ports.unwrap_or_default().into_iter();
         let (dsr, flow_ttl) = annotations(object.metadata.annotations.as_ref(), problems);
         Some(Self {
             created: created(&object.metadata),
             vips: vips.iter().filter_map(|vip| good(values::address(vip), problems)).collect(),
             external,
+            load_balancers,
+            source_ranges: ranges
+                .iter()
+                .filter_map(|range| good(values::source_range(range), problems))
+                .collect(),
             ports: ports.filter_map(|port| good(read_port(port, names), problems)).collect(),
             internal_policy: reach(spec.internal_traffic_policy.as_deref() == Some("Local")),
             external_policy: reach(is_external_local),
@@ -119,21 +131,32 @@ fn read_port(port: api::ServicePort, names: &mut Names) -> Result<ServicePort, P
     })
 }
 
-/// External IPs, and the addresses of load balancers. A load balancer that is a proxy has an address of its own, which
-/// requests must reach.
-fn external(
-    ips: Option<Vec<String>>,
+/// The addresses of load balancers. One that is a proxy has an address of its own, which requests must reach.
+fn load_balancers(
     ingress: Option<Vec<api::LoadBalancerIngress>>,
     problems: &mut Vec<Problem>,
 ) -> Box<[IpAddr]> {
     let ingress = ingress.unwrap_or_default().into_iter();
     let vips = ingress.filter(|one| one.ip_mode.as_deref() != Some("Proxy")).filter_map(|one| one.ip);
-    let all = ips.unwrap_or_default().into_iter().chain(vips.filter(|ip| !ip.is_empty()));
-    let mut external: Vec<_> = all.filter_map(|ip| good(values::address(&ip), problems)).collect();
-    // A load balancer may be told to have an external IP.
-    external.sort_unstable();
-    external.dedup();
-    external.into()
+    addresses(vips.filter(|ip| !ip.is_empty()), problems)
+}
+
+/// External IPs. A load balancer may be told to have one: then it is that one's, with its source ranges.
+fn external(
+    ips: Option<Vec<String>>,
+    load_balancers: &[IpAddr],
+    problems: &mut Vec<Problem>,
+) -> Box<[IpAddr]> {
+    let all = addresses(ips.unwrap_or_default().into_iter(), problems);
+    all.into_iter().filter(|ip| !load_balancers.contains(ip)).collect()
+}
+
+/// Those of `texts` that make sense, in order, each once.
+fn addresses(texts: impl Iterator<Item = String>, problems: &mut Vec<Problem>) -> Box<[IpAddr]> {
+    let mut all: Vec<_> = texts.filter_map(|ip| good(values::address(&ip), problems)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 /// The API server lets only time-outs of a second to a day pass; of any other, the default is what it would have written.

@@ -28,6 +28,15 @@ pub(super) fn pod_cidr(text: &str) -> Result<IpNet, Problem> {
     Ok(cidr)
 }
 
+/// A prefix that clients may ask from. Bits behind its length say nothing, as kube-proxy has it.
+pub(super) fn source_range(text: &str) -> Result<IpNet, Problem> {
+    let wrong = |_| {
+        let message = format!("source range `{text}` is no prefix such as 203.0.113.0/24");
+        Problem::new(Reason::Address, message)
+    };
+    text.trim().parse::<IpNet>().map(|range| range.trunc()).map_err(wrong)
+}
+
 /// A port to send to.
 pub(super) fn port(number: i32) -> Result<NonZeroU16, Problem> {
     u16::try_from(number)

@@ -88,8 +88,9 @@ fn external_addresses_are_frontends_too_but_not_those_of_proxies() {
         { "hostname": "lb.example" },
     ] } });
     cluster.apply_service(&object);
-    let expected = "default/echo:http 10.96.0.10:80/tcp 203.0.113.7:80/tcp 203.0.113.9:80/tcp \
-                    169.254.1.2:30080/tcp 192.0.2.1:30080/tcp 192.0.2.2:30080/tcp -> 10.244.1.5:8080";
+    // What is both is the load balancer's.
+    let expected = "default/echo:http 10.96.0.10:80/tcp 169.254.1.2:30080/tcp 192.0.2.1:30080/tcp 192.0.2.2:30080/tcp \
+                    203.0.113.7:80/tcp 203.0.113.9:80/tcp -> 10.244.1.5:8080";
     assert_eq!(cluster.services(), [expected]);
 
     // From inside, they are short-circuited: any endpoint will do.
@@ -98,9 +99,33 @@ fn external_addresses_are_frontends_too_but_not_those_of_proxies() {
     set_endpoints(&mut cluster, &json!([on("node2", "10.244.2.7")]));
     assert_eq!(
         cluster.services()[0],
-        "default/echo:http 10.96.0.10:80/tcp 203.0.113.7:80/tcp 203.0.113.9:80/tcp 169.254.1.2:30080/tcp 192.0.2.1:30080/tcp \
+        "default/echo:http 10.96.0.10:80/tcp 169.254.1.2:30080/tcp 192.0.2.1:30080/tcp 203.0.113.7:80/tcp 203.0.113.9:80/tcp \
          -> 10.244.2.7:8080"
     );
+}
+
+#[test]
+fn source_ranges_are_read_and_those_that_make_no_sense_are_named_and_left_out() {
+    let mut cluster = cluster();
+    let ranges = json!(["10.244.1.0/24", " 203.0.113.77/24 ", "192.0.2.1/33", "everybody", "fd00::/8"]);
+    let mut object = node_port(&json!({ "type": "LoadBalancer", "loadBalancerSourceRanges": ranges }));
+    object["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }] } });
+    cluster.apply_service(&object);
+    let ranges = |cluster: &mut Cluster| -> Vec<String> {
+        cluster.network().services[0].source_ranges.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(ranges(&mut cluster), ["10.244.1.0/24", "203.0.113.0/24", "fd00::/8"]);
+    assert_eq!(cluster.rejected("Service", "address"), 2);
+    assert!(cluster.services()[0].ends_with("203.0.113.7:80/tcp -> 10.244.1.5:8080"));
+
+    // This node's own processes ask from its address in the overlay.
+    object["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]);
+    cluster.apply_service(&object);
+    assert_eq!(ranges(&mut cluster), ["10.244.1.1/32", "192.0.2.0/24"]);
+    assert_eq!(cluster.rejected("Service", "address"), 0);
+    object["spec"]["loadBalancerSourceRanges"] = json!([]);
+    cluster.apply_service(&object);
+    assert!(ranges(&mut cluster).is_empty());
 }
 
 #[test]
