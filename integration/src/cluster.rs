@@ -81,6 +81,7 @@ impl Builder {
             other_addresses: vec![],
             pod_cidrs: pod_cidrs.iter().map(|&cidr| cidr.to_owned()).collect(),
             vtep_mac: Some(mac.to_owned()),
+            zone: None,
         });
         self
     }
@@ -115,6 +116,7 @@ impl Builder {
                 other_addresses: self.underlay_ipv6.then(|| underlay_ipv6(n)).into_iter().collect(),
                 pod_cidrs: self.families().iter().map(pod_cidr).collect(),
                 vtep_mac: None,
+                zone: None,
             });
         }
         let mut nodes = Vec::new();
@@ -216,9 +218,25 @@ impl Cluster {
     /// # Errors
     /// If an agent refuses or takes too long.
     pub fn set_services(&self, services: impl IntoIterator<Item = Service>) -> Result<()> {
+        self.tell(|config| config.services = services.into_iter().collect())
+    }
+
+    /// Tells all nodes that they are in these zones, one a node, and waits until every agent took it in.
+    ///
+    /// # Errors
+    /// As [`Self::set_services`].
+    pub fn set_zones(&self, zones: &[&str]) -> Result<()> {
+        self.tell(|config| {
+            for (node, zone) in config.nodes.iter_mut().zip(zones) {
+                node.zone = Some((*zone).to_owned());
+            }
+        })
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
         let config = {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-            config.services = services.into_iter().collect();
+            change(&mut config);
             config.clone()
         };
         for node in &self.nodes {

@@ -22,6 +22,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
 }
 
 /// What a backend may be asked.
@@ -146,6 +148,8 @@ pub struct Peer {
     pub pod_cidrs: Vec<String>,
     /// The inner MAC it wants to see, if it is a plain VTEP and not a Beeline node.
     pub vtep_mac: Option<String>,
+    /// The zone it is in.
+    pub zone: Option<String>,
 }
 
 /// What all nodes of a cluster are told.
@@ -174,7 +178,7 @@ impl Config {
     fn write_yaml(&self, to: &mut String, name: &str) -> fmt::Result {
         writeln!(to, "node: {name}\nvni: {}\nattach: {}\nnodes:", self.vni, self.attach.word())?;
         for node in &self.nodes {
-            let Peer { name, address, other_addresses, pod_cidrs, vtep_mac } = node;
+            let Peer { name, address, other_addresses, pod_cidrs, vtep_mac, zone } = node;
             let pod_cidrs: Vec<_> = pod_cidrs.iter().map(|cidr| quoted(cidr)).collect();
             let pod_cidrs = pod_cidrs.join(", ");
             write!(to, "  - {{ name: {name}, address: {address}, podCidrs: [{pod_cidrs}]")?;
@@ -185,6 +189,9 @@ impl Config {
             }
             if let Some(mac) = vtep_mac {
                 write!(to, ", vtepMac: \"{mac}\"")?;
+            }
+            if let Some(zone) = zone {
+                write!(to, ", zone: {zone}")?;
             }
             writeln!(to, " }}")?;
         }
@@ -250,6 +257,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         }
     }
 }
@@ -280,6 +288,7 @@ mod tests {
                 other_addresses: vec!["fd00:192:168:77::1".parse().unwrap()],
                 pod_cidrs: vec!["10.244.1.0/24".into(), "fd00:10:244:1::/64".into()],
                 vtep_mac: None,
+                zone: Some("east".into()),
             }],
             services: vec![
                 Service::new("echo", vip)
@@ -293,7 +302,7 @@ mod tests {
 vni: 7
 attach: auto
 nodes:
-  - { name: n1, address: 192.168.77.1, podCidrs: [10.244.1.0/24, "fd00:10:244:1::/64"], otherAddresses: ["fd00:192:168:77::1"] }
+  - { name: n1, address: 192.168.77.1, podCidrs: [10.244.1.0/24, "fd00:10:244:1::/64"], otherAddresses: ["fd00:192:168:77::1"], zone: east }
 services:
   - name: echo
     frontends:

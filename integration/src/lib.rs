@@ -28,6 +28,7 @@ pub mod pod;
 pub mod process;
 pub mod progress;
 pub mod sandbox;
+pub mod sctp;
 pub mod sockets;
 pub mod steps;
 pub mod suite;

@@ -34,6 +34,7 @@ mod scene;
 mod service;
 mod services_alike;
 mod services_datagrams;
+mod services_flow_ttl;
 mod services_fragments;
 mod services_hairpin;
 mod services_icmp;
@@ -41,6 +42,7 @@ mod services_node_ports;
 mod services_policies;
 mod services_ports;
 mod services_rejected;
+mod services_sctp;
 mod services_source_ranges;
 mod services_up_and_down;
 mod source_preserved;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         policy::a5_packet_leaves_with_backend_ttl_macs_and_flow_pair,
         reference_plugins::b_bridge_takes_addresses_of_beeline_ipam,
         reference_plugins::b_ptp_takes_addresses_of_beeline_ipam,
+        services_flow_ttl::a6_a_flow_is_forgotten_after_its_services_idle_time_and_not_before,
         affinity::a9_a_client_stays_with_one_backend,
         affinity::a9_affinity_ends_with_its_time_and_with_its_switch,
         policy::a10_every_policy_says_is_dsr_and_what_was_measured,
@@ -85,6 +88,9 @@ fn main() -> ExitCode {
         services_policies::c_terminating_endpoints_are_asked_only_when_no_other_is_ready,
         services_policies::c_a_pod_is_answered_at_each_nodes_port_as_that_nodes_policy_has_it,
         services_policies::c_a_trace_says_what_then_happens,
+        services_sctp::c_sctp_associations_begin_across_nodes_past_both_hosts,
+        services_sctp::c_sctp_associations_begin_on_one_node_and_on_several,
+        services_sctp::c_sctp_without_endpoints_is_refused_at_once,
         services_source_ranges::c_load_balancer_source_ranges_let_in_whom_they_name_and_only_there,
         services_rejected::c_without_endpoints_requests_are_refused_at_once,
         services_rejected::c_a_wrong_port_of_a_vip_is_refused_at_once,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use integration::{Cluster, Family, Protocol, Service, Stack, http::Connection, sockets};
 
 use crate::scene::{BOTH, Scene, ensure_refused, vip_of};
@@ -40,6 +40,7 @@ impl Port {
                 let (answer, port) = scene.client.ask_udp(at)?;
                 (answer, SocketAddr::new(scene.client.address_of(family)?, port))
             }
+            Protocol::Sctp => bail!("nobody here speaks SCTP"),
         };
         ensure!(answer.local.port() == self.2 && answer.client == client, "{at}: {answer:?}");
         Ok(())
@@ -55,6 +56,7 @@ impl Port {
                 socket.send(b"hello?")?;
                 socket.recv(&mut [0; 10]).map(drop)
             })?),
+            Protocol::Sctp => bail!("nobody here speaks SCTP"),
         }
     }
 }
@@ -95,7 +97,7 @@ fn stop_one_by_one(scene: &Scene, family: Family, ports: &[Port; 2]) -> Result<(
         let at = SocketAddr::new(vip_of(family).ip(), stays.0);
         let mut kept = match stays.1 {
             Protocol::Tcp => Some(scene.client.run(|| Connection::open(at))??),
-            Protocol::Udp => None,
+            Protocol::Udp | Protocol::Sctp => None,
         };
         set(scene, family, &[stays])?;
         goes.is_refused(scene, family)?;

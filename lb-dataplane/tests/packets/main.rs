@@ -10,6 +10,7 @@
     reason = "a test; clippy knows that only of functions with #[test]"
 )]
 
+mod ageing;
 mod answers;
 mod build;
 mod clock;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let stories = NETS.iter().flat_map(|&net| {
         [
             table::TESTS,
+            ageing::TESTS,
             refusals::TESTS,
             services::TESTS,
             sources::TESTS,
