@@ -142,6 +142,7 @@ impl TcpState {
     const FIN: u8 = 0x01;
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
 
     /// State, as it stands in [`Flow::tcp_state`], of a flow whose first packet has these TCP flags (the header's byte 13).
     #[inline(always)]
@@ -151,7 +152,8 @@ impl TcpState {
         Self::next(if opening { Self::Opening as u8 } else { Self::Established as u8 }, flags)
     }
 
-    /// State after `state` once a packet with these flags has passed.
+    /// State after `state` once a packet with these flags has passed. What has none, an ICMP error about the connection or a
+    /// later fragment, tells nothing.
     #[inline(always)]
     #[must_use]
     pub const fn next(state: u8, flags: u8) -> u8 {
@@ -161,7 +163,7 @@ impl TcpState {
             Self::Closed as u8
         } else if flags & Self::FIN != 0 {
             Self::HalfClosed as u8
-        } else if flags & Self::SYN == 0 && state == Self::Opening as u8 {
+        } else if flags & (Self::SYN | Self::ACK) == Self::ACK && state == Self::Opening as u8 {
             Self::Established as u8
         } else {
             state

@@ -33,7 +33,7 @@ impl Model {
         };
         let (from, to) = (tuple.1.1, tuple.2.1);
         let transport = match Protocol::from_number(tuple.0) {
-            Some(Protocol::Tcp) => Transport::Tcp { src: from, dst: to, syn: false, ack: true, fin: false },
+            Some(Protocol::Tcp) => Transport::Tcp { src: from, dst: to, syn: false, ack: false, fin: false },
             Some(Protocol::Udp) => Transport::Udp { src: from, dst: to, checksum: true },
             _ => Transport::Sctp { src: from, dst: to, checksum: true },
         };

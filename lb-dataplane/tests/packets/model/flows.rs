@@ -70,7 +70,7 @@ impl State {
     fn next(self, packet: &Packet) -> Self {
         match packet.transport {
             Transport::Tcp { fin: true, .. } => self.max(Self::HalfClosed),
-            Transport::Tcp { syn: false, .. } => self.max(Self::Established),
+            Transport::Tcp { syn: false, ack: true, .. } => self.max(Self::Established),
             _ => self,
         }
     }
