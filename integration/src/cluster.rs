@@ -218,25 +218,9 @@ impl Cluster {
     /// # Errors
     /// If an agent refuses or takes too long.
     pub fn set_services(&self, services: impl IntoIterator<Item = Service>) -> Result<()> {
-        self.tell(|config| config.services = services.into_iter().collect())
-    }
-
-    /// Tells all nodes that they are in these zones, one a node, and waits until every agent took it in.
-    ///
-    /// # Errors
-    /// As [`Self::set_services`].
-    pub fn set_zones(&self, zones: &[&str]) -> Result<()> {
-        self.tell(|config| {
-            for (node, zone) in config.nodes.iter_mut().zip(zones) {
-                node.zone = Some((*zone).to_owned());
-            }
-        })
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
         let config = {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut config);
+            config.services = services.into_iter().collect();
             config.clone()
         };
         for node in &self.nodes {
@@ -248,6 +232,14 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Puts the nodes into these zones, one a node. They are told with the services that are set next.
+    pub fn move_to_zones(&self, zones: &[&str]) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, zone) in config.nodes.iter_mut().zip(zones) {
+            node.zone = Some((*zone).to_owned());
+        }
     }
 
     fn logs(&self) -> Vec<(String, PathBuf)> {

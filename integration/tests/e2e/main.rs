@@ -44,6 +44,7 @@ mod services_ports;
 mod services_rejected;
 mod services_sctp;
 mod services_source_ranges;
+mod services_topology;
 mod services_up_and_down;
 mod source_preserved;
 mod tls;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         services_node_ports::c_a_node_port_goes_with_its_service,
         services_policies::c_internal_traffic_policy_local_asks_this_node_alone_and_is_rejected_without,
         services_policies::c_traffic_distribution_prefers_the_clients_node_while_it_has_an_endpoint,
+        services_topology::c_topology_changes_reset_no_connection_and_lead_new_ones,
         services_policies::c_terminating_endpoints_are_asked_only_when_no_other_is_ready,
         services_policies::c_a_pod_is_answered_at_each_nodes_port_as_that_nodes_policy_has_it,
         services_policies::c_a_trace_says_what_then_happens,

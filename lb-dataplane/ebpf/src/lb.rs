@@ -39,19 +39,20 @@ pub fn choose<F: Family>(
     let Some(service) = service else {
         return if is_connection { Err(Drop::BackendGone) } else { without_service::<F>(vni, packet) };
     };
-    if let Some(known) = known
-        && known.service == service.id
-    {
-        if known.backend == 0 {
+    if let Some(known) = known {
+        let is_same = known.service == service.id;
+        if is_same && known.backend == 0 {
             return Ok(Choice::LeaveToHost { service });
         }
+        // A connection goes on also where its frontend is another service's by now, as a traffic policy may have it.
         if let Some(backend) = F::Addr::find_backend(known.backend)
-            && backend.service == service.id
-            && (is_connection || backend.takes_new_flows())
+            && backend.service == known.service
+            && (is_connection || is_same && backend.takes_new_flows())
         {
-            if service.has(Service::CLIENT_IP_AFFINITY) {
+            if is_same && service.has(Service::CLIENT_IP_AFFINITY) {
                 affinity::refresh::<F>(&service, key.src, known.backend);
             }
+            let service = Service { id: known.service, ..service };
             return Ok(Choice::Backend { service, id: known.backend, backend });
         }
     }

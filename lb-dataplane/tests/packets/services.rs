@@ -25,6 +25,7 @@ pub const TESTS: &[(&str, Story)] = &[
     ("c_answers_answer_no_answers", no_answer_to_answers),
     ("c_a_draining_backend_keeps_its_connections_and_gets_no_more", draining),
     ("c_udp_leaves_a_draining_backend", draining_udp),
+    ("c_a_connection_goes_on_whose_frontend_is_another_services_now", moved),
     ("c_a_connection_whose_backend_vanished_is_reset", vanished),
     ("c_udp_from_one_port_follows_its_service", udp_cycles),
     ("every_backend_is_shown_whatever_family_its_service_is_found_by", shown),
@@ -171,6 +172,28 @@ fn draining_udp(net: &Net) {
     assert_eq!(backend_of(&mut world, net, udp(12345, 8000)), net.pod_b);
     world.set_services(&[last_drains(net, Protocol::Udp, &[(net.pod_c, 53), (net.pod_b, 53)])]);
     assert_eq!(backend_of(&mut world, net, udp(12345, 8000)), net.pod_c);
+}
+
+/// As when a traffic policy gives a node's port to a part of the service of its own.
+fn moved(net: &Net) {
+    let mut world = World::new(&name(net, "moved"));
+    let [b, c] = [(net.pod_b, 80), (net.pod_c, 80)];
+    let elsewhere = |service: Service| {
+        let frontends = vec![lb_dataplane::desired::Frontend { vip: net.vip(5), ..service.frontends[0] }];
+        Service { frontends, ..service }
+    };
+    let part = |backends: &[(IpAddr, u16)]| Service { name: "part".into(), ..echo(net, backends) };
+    world.set_services(&[echo(net, &[b])]);
+    assert_eq!(backend_of(&mut world, net, syn(1, 8000)), net.pod_b);
+    assert_eq!(backend_of(&mut world, net, tcp(1, 8000)), net.pod_b);
+    world.set_services(&[elsewhere(echo(net, &[b])), part(&[c])]);
+    assert_eq!(backend_of(&mut world, net, tcp(1, 8000)), net.pod_b, "it is under way");
+    assert_eq!(backend_of(&mut world, net, syn(1, 8000)), net.pod_c, "a new one");
+    // It stays while the service that it began with has the backend.
+    assert_eq!(backend_of(&mut world, net, tcp(1, 8000)), net.pod_c);
+    world.set_services(&[elsewhere(part(&[])), echo(net, &[b])]);
+    let ack = from(&packet(net.pod_a, net.vip(0), tcp(1, 8000)));
+    assert_eq!(told(&mut world, Place::PortA, &ack).0, Drop::BackendGone);
 }
 
 fn vanished(net: &Net) {

@@ -54,13 +54,17 @@ impl Model {
             Some(Choice::ToHost(name)) if *name == service.name => {
                 return Ok(Choice::ToHost(name.clone()));
             }
+            // A connection goes on also where its frontend is another service's by now.
             Some(Choice::Backend(name, backend))
-                if *name == service.name
-                    && service.backends.iter().any(|one| {
-                        is_at(one, *backend) && (is_connection || one.state == BackendState::Ready)
+                if (is_connection || *name == service.name)
+                    && self.services.iter().filter(|one| one.name == *name).any(|its| {
+                        its.backends.iter().any(|one| {
+                            is_at(one, *backend) && (is_connection || one.state == BackendState::Ready)
+                        })
                     }) =>
             {
                 if is_sticky
+                    && *name == service.name
                     && let Some((last, used)) = self.affinities.get_mut(&client)
                     && last == backend
                 {
