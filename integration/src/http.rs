@@ -48,7 +48,11 @@ impl Connection {
         Self::over(stream)
     }
 
-    fn over(stream: TcpStream) -> Result<Self> {
+    /// The connection that `stream` is.
+    ///
+    /// # Errors
+    /// If it is none any more.
+    pub fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -68,7 +72,16 @@ impl Connection {
     /// # Errors
     /// If the connection breaks or the answer is none.
     pub fn ask(&mut self) -> Result<Answer> {
-        self.stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: echo\r\n\r\n").context("cannot ask")?;
+        self.ask_with(0)
+    }
+
+    /// Asks once, with this many bytes more in the request than it needs; the server takes a few thousand.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub fn ask_with(&mut self, more: usize) -> Result<Answer> {
+        let request = format!("GET / HTTP/1.1\r\nHost: echo{}\r\n\r\n", "o".repeat(more));
+        self.stream.get_mut().write_all(request.as_bytes()).context("cannot ask")?;
         let mut length = 0;
         let mut line = String::new();
         self.read_line(&mut line)?;

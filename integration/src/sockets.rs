@@ -34,6 +34,41 @@ pub fn datagrams_from(port: u16, server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// An options header of IPv6 (RFC 8200 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Options {
+    /// Hop-by-Hop: for everybody on the way.
+    HopByHop,
+    /// Destination: for the receiver.
+    Destination,
+}
+
+/// Makes `socket`, one of IPv6, send such a header with each packet; all its options are padding.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn add_options(socket: &impl AsRawFd, options: Options) -> io::Result<()> {
+    // Next header, which the kernel fills in; length in units of eight bytes, without the first; PadN of six bytes: Linux takes
+    // no more than seven.
+    const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+    let name = match options {
+        Options::HopByHop => libc::IPV6_HOPOPTS,
+        Options::Destination => libc::IPV6_DSTOPTS,
+    };
+    // SAFETY: the pointer is of a live value of the length given.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            name,
+            PADDING.as_ptr().cast(),
+            libc::socklen_t::try_from(PADDING.len()).map_err(io::Error::other)?,
+        )
+    };
+    nix::errno::Errno::result(set)?;
+    Ok(())
+}
+
 fn bound(kind: SockType, port: u16, server: SocketAddr) -> io::Result<OwnedFd> {
     let family = Family::of(server.ip());
     let domain = match family {

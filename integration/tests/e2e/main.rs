@@ -34,6 +34,7 @@ mod scene;
 mod service;
 mod services_alike;
 mod services_datagrams;
+mod services_extensions;
 mod services_flow_ttl;
 mod services_fragments;
 mod services_hairpin;
@@ -190,6 +191,7 @@ fn main() -> ExitCode {
         services_fragments::c_large_requests_arrive_both_ways,
         services_fragments::c_large_requests_arrive_both_ways_by_ipv6,
         services_icmp::c_icmp_port_unreachable_reaches_the_clients_socket,
+        services_extensions::c_requests_with_ipv6_extension_headers_are_answered,
         services_fragments::c_large_requests_of_each_client_stay_with_one_backend,
 
         agent_restart::d_agent_killed_and_restarted_under_load_breaks_nothing,

@@ -6,7 +6,8 @@
 use beeline_abi::{Address, Be16, Drop, Flow, FlowKey, RouteKey, Vni};
 
 use crate::{
-    family::{Family, Form, Header, Packet, TCP, UDP, has_ports},
+    extensions,
+    family::{Family, Form, Header, Packet, TCP, TCP_LEN, UDP, has_ports},
     flow::{self, From},
     ipv4::mend,
     maps::{self, Tables},
@@ -15,8 +16,8 @@ use crate::{
 
 /// Length of an error's own header.
 const HEADER_LEN: usize = 8;
-/// What is looked at after it: an IP header with options, and TCP's up to its checksum.
-const QUOTED_LEN: usize = 60 + 20;
+/// What is looked at after it: an IP header with all that may follow it, and TCP's up to its checksum.
+const QUOTED_LEN: usize = 40 + extensions::MOST_BYTES as usize + TCP_LEN;
 
 /// Makes `packet`, if it is an ICMP error about a flow of ours, one of that flow. Any other error goes its own way.
 ///

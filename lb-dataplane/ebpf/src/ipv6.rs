@@ -5,6 +5,7 @@ use beeline_abi::{Be16, Drop, Inet6, Node, Vni};
 
 use crate::{
     answer::{self, Error},
+    extensions::{self, Extensions},
     family::{ETHERNET_LEN, Family, Form, Header, Ip, Packet, Quoted, TCP_LEN},
     ipv4::DEFAULT_TTL,
     maps::Scratch,
@@ -25,31 +26,11 @@ pub struct Ipv6Header {
     dst: Inet6,
 }
 
-/// The fragment header (§4.5), the only extension header that is looked into: the verifier follows the rest of the
-/// program from every end of a chain of them anew, and the others are as good as unused.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct FragmentHeader {
-    next_header: u8,
-    reserved: u8,
-    /// Offset in the upper 13 bits, "more fragments" in the lowest.
-    fragment: Be16,
-    id: u32,
-}
-
 const HEADER_LEN: usize = size_of::<Ipv6Header>();
 
-/// In a fragment header's `fragment`.
-const OFFSET: u16 = 0xfff8;
-const MORE: u16 = 1;
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
 const ICMPV6: u8 = 58;
 /// ICMPv6's types below are errors (RFC 4443 §2.1).
 const FIRST_INFORMATION: u8 = 128;
-const DESTINATION_OPTIONS: u8 = 60;
 
 /// The IPv6 family.
 pub struct Ipv6;
@@ -71,22 +52,15 @@ impl Family for Ipv6 {
         if u32::from_be(header.version_class_flow) >> 28 != 6 {
             return Err(Drop::Malformed);
         }
-        let (mut protocol, mut l4, mut fragment, mut id) = (header.next_header, l3 + HEADER_LEN, 0, 0);
-        if protocol == FRAGMENT {
-            skb.pull((l4 + size_of::<FragmentHeader>() + TCP_LEN) as u32);
-            let extension: FragmentHeader = skb.read(l4)?;
-            protocol = extension.next_header;
-            l4 += size_of::<FragmentHeader>();
-            // A "fragment" that is all of its packet is a whole one (RFC 6946).
-            fragment = extension.fragment.get() & (OFFSET | MORE);
-            id = extension.id;
-        }
-        if is_extension(protocol) {
-            return Err(Drop::ExtensionHeader);
+        let at = l3 + HEADER_LEN;
+        let Extensions { protocol, len, fragment, id } = extensions::read(skb, at, header.next_header)?;
+        let l4 = at + len;
+        if len != 0 {
+            skb.pull((l4 + TCP_LEN) as u32);
         }
         let mut form = match fragment {
             0 => Form::WHOLE,
-            MORE => Form::FIRST_FRAGMENT,
+            extensions::MORE => Form::FIRST_FRAGMENT,
             _ => Form::LATER_FRAGMENT,
         };
         if protocol == ICMPV6 && form != Form::LATER_FRAGMENT {
@@ -156,7 +130,13 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn quoted(skb: Skb, at: usize) -> Option<Quoted<Inet6>> {
         let header: Ipv6Header = skb.read(at).ok()?;
-        Some(Quoted { src: header.src, dst: header.dst, protocol: header.next_header, l4: at + HEADER_LEN })
+        let start = at + HEADER_LEN;
+        let Extensions { protocol, len, fragment, .. } =
+            extensions::read(skb, start, header.next_header).ok()?;
+        if !matches!(fragment, 0 | extensions::MORE) {
+            return None;
+        }
+        Some(Quoted { src: header.src, dst: header.dst, protocol, l4: start + len })
     }
 
     #[inline(always)]
@@ -172,12 +152,6 @@ impl Family for Ipv6 {
     fn checksum_flags(node: &Node) -> u64 {
         u64::from(node.ipv6_checksum_flags)
     }
-}
-
-/// Extension headers, but for one of Fragment. Neighbour discovery could hide behind them.
-#[inline(always)]
-fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
 /// Router and neighbour solicitations and advertisements, and redirects (RFC 4861 §4).

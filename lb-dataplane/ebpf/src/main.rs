@@ -10,6 +10,7 @@ mod affinity;
 mod answer;
 mod arrival;
 mod count;
+mod extensions;
 mod family;
 mod flow;
 mod forward;

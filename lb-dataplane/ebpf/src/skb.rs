@@ -2,6 +2,8 @@
 //!
 //! The `unsafe` edge of the programs is here; elsewhere `unsafe` only follows a pointer that a map gave.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
@@ -27,11 +29,22 @@ pub struct Skb(*mut __sk_buff, u32);
 impl Skb {
     #[inline(always)]
     pub fn new(ctx: &TcContext) -> Self {
-        let skb = ctx.skb.skb;
+        Self::from_context(ctx.skb.skb)
+    }
+
+    /// The packet whose context the kernel gave.
+    #[inline(always)]
+    pub fn from_context(skb: *mut __sk_buff) -> Self {
         // Read once, here: the compiler would keep a pointer to the field for a second read, which the verifier
         // does not allow.
         // SAFETY: the kernel's own context pointer, valid for the whole run.
         Self(skb, unsafe { (*skb).ifindex })
+    }
+
+    /// The kernel's own name for it.
+    #[inline(always)]
+    pub fn context(self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Length in bytes, Ethernet header included.
@@ -84,6 +97,20 @@ impl Skb {
         let pointer = self.at::<T>(offset).ok_or(Drop::Malformed)?;
         // SAFETY: `at` has checked the bounds; the verifier checks it again. BPF loads need no alignment.
         Ok(unsafe { *pointer })
+    }
+
+    /// A copy of the `T` at byte `offset`, whether or not it is in the linear part.
+    #[inline(always)]
+    pub fn copy<T: Copy>(self, offset: u32) -> Result<T, Drop> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the kernel's own context pointer; the helper fills all of `value`, or says that it did not.
+        unsafe {
+            match bpf_skb_load_bytes(self.0.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32)
+            {
+                0 => Ok(value.assume_init()),
+                _ => Err(Drop::Malformed),
+            }
+        }
     }
 
     /// Writes `value` at byte `offset`.

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header};
 
-use crate::frame::{Body, Frame, Packet, Transport};
+use crate::{
+    chain,
+    frame::{Body, Frame, Packet, Transport},
+};
 
 /// A fragment of an IP packet of either family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Fragment {
     pub src: IpAddr,
     pub dst: IpAddr,
     pub ttl: u8,
+    /// As in a packet; of IPv4 none.
+    pub options: Vec<u8>,
     pub protocol: u8,
     pub id: u32,
     /// In units of eight bytes.
@@ -38,15 +43,18 @@ impl Fragment {
                 ip.write_raw(&mut bytes).unwrap();
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let (first, chain) = chain::encode(&self.options, chain::FRAGMENT);
+                let headers = u16::try_from(chain.len() + Ipv6FragmentHeader::LEN).unwrap();
                 let ip = Ipv6Header {
-                    payload_length: length + u16::try_from(Ipv6FragmentHeader::LEN).unwrap(),
-                    next_header: IpNumber::IPV6_FRAGMENTATION_HEADER,
+                    payload_length: length + headers,
+                    next_header: IpNumber(first),
                     hop_limit: self.ttl,
                     source: src.octets(),
                     destination: dst.octets(),
                     ..Ipv6Header::default()
                 };
                 ip.write(&mut bytes).unwrap();
+                bytes.extend(chain);
                 let protocol = IpNumber(self.protocol);
                 let fragment = Ipv6FragmentHeader::new(protocol, fragment_offset, self.more, self.id);
                 fragment.write(&mut bytes).unwrap();
@@ -71,6 +79,7 @@ impl Fragment {
                 src: ip.source.into(),
                 dst: ip.destination.into(),
                 ttl: ip.time_to_live,
+                options: vec![],
                 protocol: ip.protocol.0,
                 id: ip.identification.into(),
                 offset: ip.fragment_offset.value(),
@@ -79,17 +88,19 @@ impl Fragment {
             }));
         }
         let (ip, rest) = Ipv6Header::from_slice(bytes).map_err(|e| e.to_string())?;
-        if ip.next_header != IpNumber::IPV6_FRAGMENTATION_HEADER {
-            return Ok(None);
-        }
         if usize::from(ip.payload_length) != rest.len() {
-            return Err("wrong IP length of a fragment".into());
+            return Err(format!("IP length {} of {} bytes", ip.payload_length, rest.len()));
+        }
+        let (options, next, rest) = chain::decode(ip.next_header.0, rest)?;
+        if next != chain::FRAGMENT {
+            return Ok(None);
         }
         let (fragment, rest) = Ipv6FragmentHeader::from_slice(rest).map_err(|e| e.to_string())?;
         Ok(Some(Self {
             src: ip.source.into(),
             dst: ip.destination.into(),
             ttl: ip.hop_limit,
+            options,
             protocol: fragment.next_header.0,
             id: fragment.identification,
             offset: fragment.fragment_offset.value(),
@@ -164,11 +175,12 @@ pub fn cut(frame: &Frame, id: u32, step: usize) -> Vec<Frame> {
         Body::Ip(packet) => {
             let header = if packet.src.is_ipv4() { 20 } else { 40 };
             let whole = packet.encode();
-            let rest = &whole[header..];
+            let rest = &whole[header + packet.options.len()..];
             let pieces = rest.chunks(8 * step).enumerate().map(|(n, bytes)| Fragment {
                 src: packet.src,
                 dst: packet.dst,
                 ttl: packet.ttl,
+                options: packet.options.clone(),
                 protocol: packet.protocol(),
                 id,
                 offset: u16::try_from(n * step).unwrap(),
@@ -195,13 +207,13 @@ pub fn put_together(frames: &[Frame]) -> Frame {
             let mut rest = Vec::new();
             for frame in frames {
                 let Body::Fragment(fragment) = &frame.body else { panic!("{frame:?} is no fragment") };
-                let same = |f: &Fragment| (f.src, f.dst, f.ttl, f.protocol, f.id);
+                let same = |f: &Fragment| (f.src, f.dst, f.ttl, f.protocol, f.id, f.options.clone());
                 assert_eq!(same(of), same(fragment), "of another datagram");
                 assert_eq!(usize::from(fragment.offset) * 8, rest.len(), "a gap before {fragment:?}");
                 rest.extend(&fragment.bytes);
             }
             let whole = Packet::whole(of.src, of.dst, of.ttl, of.protocol, &rest);
-            Body::Ip(whole.unwrap())
+            Body::Ip(Packet { options: of.options.clone(), ..whole.unwrap() })
         }
         Body::Vxlan { src, dst, vni, .. } => {
             let inner = |frame: &Frame| match &frame.body {

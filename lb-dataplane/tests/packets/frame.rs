@@ -9,7 +9,7 @@ use etherparse::{
     Ipv4Options, Ipv6Header, TcpHeader, UdpHeader,
 };
 
-use crate::fragment::Fragment;
+use crate::{chain, fragment::Fragment};
 
 /// An Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Packet {
     pub dst: IpAddr,
     /// Hop limit, in IPv6.
     pub ttl: u8,
-    /// IPv4's options, in whole words.
+    /// IPv4's options, in whole words; IPv6's extension headers, as [`chain`] has them.
     pub options: Vec<u8>,
     pub transport: Transport,
     pub payload: Vec<u8>,
@@ -211,15 +211,17 @@ impl Packet {
                 ip.write_raw(&mut bytes).unwrap();
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let (first, chain) = chain::encode(&self.options, self.protocol());
                 let ip = Ipv6Header {
-                    payload_length: length,
-                    next_header: IpNumber(self.protocol()),
+                    payload_length: length + u16::try_from(chain.len()).unwrap(),
+                    next_header: IpNumber(first),
                     hop_limit: self.ttl,
                     source: src.octets(),
                     destination: dst.octets(),
                     ..Ipv6Header::default()
                 };
                 ip.write(&mut bytes).unwrap();
+                bytes.extend(chain);
             }
             mixed => panic!("from one family to the other: {mixed:?}"),
         }
@@ -296,7 +298,8 @@ impl Packet {
                 return Err(format!("IP length {} of {} bytes", ip.payload_length, rest.len()));
             }
             let (src, dst) = (IpAddr::from(ip.source), IpAddr::from(ip.destination));
-            (ip.next_header.0, src, dst, ip.hop_limit, Vec::new(), rest)
+            let (options, protocol, rest) = chain::decode(ip.next_header.0, rest)?;
+            (protocol, src, dst, ip.hop_limit, options, rest)
         };
         Ok(Self { options, ..Self::whole(src, dst, ttl, protocol, rest)? })
     }

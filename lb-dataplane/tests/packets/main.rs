@@ -1,6 +1,6 @@
 //! Packets through the eBPF programs, byte by byte, in the running kernel (`bpf_prog_test_run`).
 //!
-//! [`table`], [`services`], [`source_ranges`], [`sources`] and [`refusals`] are the stories worth telling one by one, each for both families; [`random`] runs sequences of packets and changes against
+//! [`table`], [`services`], [`sources`], [`refusals`] and others are the stories worth telling one by one, each for both families; [`random`] runs sequences of packets and changes against
 //! [`model`], and [`updates`] sequences of services against the maps. Needs root; everything happens in namespaces that this process makes for itself.
 
 #![allow(
@@ -13,7 +13,9 @@
 mod ageing;
 mod answers;
 mod build;
+mod chain;
 mod clock;
+mod extensions;
 mod fragment;
 mod fragmented;
 mod frame;
@@ -34,7 +36,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-use crate::net::NETS;
+use crate::{
+    net::{IPV6, NETS, Net},
+    table::Story,
+};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -43,6 +48,12 @@ fn main() -> ExitCode {
     if !arguments.list {
         world::isolate();
     }
+    let told = |(name, story): (&str, Story), net: &'static Net| {
+        Trial::test(format!("{name}/{}", net.name), move || {
+            story(net);
+            Ok(())
+        })
+    };
     let stories = NETS.iter().flat_map(|&net| {
         [
             table::TESTS,
@@ -57,13 +68,9 @@ fn main() -> ExitCode {
         ]
         .concat()
         .into_iter()
-        .map(move |(name, story)| {
-            Trial::test(format!("{name}/{}", net.name), move || {
-                story(net);
-                Ok(())
-            })
-        })
+        .map(move |story| told(story, net))
     });
+    let of_ipv6 = extensions::TESTS.iter().map(|&story| told(story, &IPV6));
     let updates = Trial::test("the_maps_say_what_was_asked_for_last", || {
         updates::the_maps_say_what_was_asked_for_last(100);
         Ok(())
@@ -74,6 +81,6 @@ fn main() -> ExitCode {
             Ok(())
         })
     });
-    let trials = stories.chain(sequences).chain([updates]).collect();
+    let trials = stories.chain(of_ipv6).chain(sequences).chain([updates]).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

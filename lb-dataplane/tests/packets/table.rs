@@ -10,6 +10,7 @@ use crate::{
         arriving, dropped, echo, from, from_host, name, packet, sent, syn, tcp, to, to_host, udp, with,
         wrapped,
     },
+    chain::{HOP_BY_HOP, padding},
     frame::{Body, Transport},
     net::{Net, mac},
     world::{NODE, Outcome, PEER, PLAIN, PLAIN_MAC, Place, VNI, World, service},
@@ -239,8 +240,8 @@ fn options_and_zero_checksum(net: &Net) {
     world.set_services(&[service("dns", Protocol::Udp, net.vip(0), &[(net.pod_c, 53)])]);
     for checksum in [true, false] {
         let transport = Transport::Udp { src: 40_000, dst: 8000, checksum };
-        // Four words of "no operation", where there are options.
-        let options = if net.gateway.is_ipv4() { vec![1; 16] } else { vec![] };
+        // Four words of "no operation", or a header of padding.
+        let options = if net.gateway.is_ipv4() { vec![1; 16] } else { padding(HOP_BY_HOP, 16) };
         let request = with(packet(net.pod_a, net.vip(0), transport), |p| p.options = options);
         let (_, frame) = sent(&mut world, Place::PortA, &from(&request));
         let wire = with(request.clone(), |p| {
