@@ -304,6 +304,7 @@ fn host(network: &Network, uplink: &Link, devices: &Devices, host_mac: Mac) -> H
         host_port_ifindex: devices.host_port.index,
         host_mac,
         vxlan_port: network.vxlan_port,
+        overlay_mtu: uplink.mtu - VXLAN_OVERHEAD,
         addresses: own.collect(),
         gateways: network.node.gateways().collect(),
     }

@@ -69,6 +69,49 @@ pub fn add_options(socket: &impl AsRawFd, options: Options) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `socket` send no packet that is larger than its way carries, and cut none.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn never_fragment(socket: &UdpSocket) -> io::Result<()> {
+    let (level, name, value) = match Family::of(socket.local_addr()?.ip()) {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    // SAFETY: the pointer is of a live value of the length given.
+    let set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(&value).cast(), length)
+    };
+    nix::errno::Errno::result(set)?;
+    Ok(())
+}
+
+/// What the kernel takes the largest packet to be, in bytes of IP, on the way of `socket`, which is connected.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn path_mtu(socket: &UdpSocket) -> io::Result<i32> {
+    let (level, name) = match Family::of(socket.local_addr()?.ip()) {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mut mtu: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&mtu)).map_err(io::Error::other)?;
+    // SAFETY: both pointers are of live values, the second of the length of the first.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_mut(&mut mtu).cast(),
+            &raw mut length,
+        )
+    };
+    nix::errno::Errno::result(got)?;
+    Ok(mtu)
+}
+
 fn bound(kind: SockType, port: u16, server: SocketAddr) -> io::Result<OwnedFd> {
     let family = Family::of(server.ip());
     let domain = match family {

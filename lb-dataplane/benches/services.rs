@@ -173,6 +173,7 @@ fn desired(services: Vec<Arc<Service>>) -> Desired {
             host_port_ifindex: 1,
             host_mac: Mac([2, 0, 0, 0, 0, 1]),
             vxlan_port: NonZeroU16::MAX,
+            overlay_mtu: 1450,
             addresses: vec![vtep.into()],
             gateways: vec![],
         },

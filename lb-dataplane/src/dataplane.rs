@@ -200,6 +200,8 @@ fn node(host: &desired::Host) -> Node {
         gateway4: gateway(host).unwrap_or_default(),
         object: load::digest(),
         gateway6: gateway(host).unwrap_or_default(),
+        overlay_mtu: host.overlay_mtu,
+        pad: 0,
     }
 }
 

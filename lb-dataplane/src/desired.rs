@@ -207,6 +207,8 @@ pub struct Host {
     pub host_mac: Mac,
     /// UDP port of VXLAN.
     pub vxlan_port: NonZeroU16,
+    /// Bytes of the largest IP packet that the overlay carries.
+    pub overlay_mtu: u32,
     /// Addresses that are this node itself.
     pub addresses: Vec<IpAddr>,
     /// Its addresses in the overlay, one a family: what pods see as the router.

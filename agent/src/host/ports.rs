@@ -21,8 +21,8 @@ pub(crate) fn too_large(links: &[Link], mtu: u32) -> Option<String> {
         names.push(format!("and {} more", large.len() - NAMED));
     }
     Some(format!(
-        "{mtu} bytes is the MTU of pods now, less than when these were made, and their larger packets are lost: {}; \
-         restart these pods, or raise the uplink's MTU again",
+        "{mtu} bytes is the MTU of pods now, less than when these were made: {}; restart these pods, or raise the uplink's MTU \
+         again. What they send larger is dropped and they are told (`packet_too_big`), what they are sent larger may be lost",
         names.join(", ")
     ))
 }

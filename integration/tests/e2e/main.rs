@@ -39,6 +39,7 @@ mod services_flow_ttl;
 mod services_fragments;
 mod services_hairpin;
 mod services_icmp;
+mod services_mtu;
 mod services_node_ports;
 mod services_policies;
 mod services_ports;
@@ -192,6 +193,9 @@ fn main() -> ExitCode {
         services_fragments::c_large_requests_arrive_both_ways_by_ipv6,
         services_icmp::c_icmp_port_unreachable_reaches_the_clients_socket,
         services_extensions::c_requests_with_ipv6_extension_headers_are_answered,
+        services_mtu::c_a_path_that_narrows_is_told_to_sockets,
+        services_mtu::c_a_path_that_narrows_is_told_to_ipv6_sockets,
+        services_mtu::c_a_narrow_path_beyond_the_host_is_told_to_sockets,
         services_fragments::c_large_requests_of_each_client_stay_with_one_backend,
 
         agent_restart::d_agent_killed_and_restarted_under_load_breaks_nothing,

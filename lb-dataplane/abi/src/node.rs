@@ -31,6 +31,10 @@ pub struct Node {
     pub object: u64,
     /// The IPv6 address; likewise.
     pub gateway6: Inet6,
+    /// Bytes of the largest IP packet that the overlay carries: the uplink's MTU less what VXLAN adds.
+    pub overlay_mtu: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Node>() == 64);
+const _: () = assert!(size_of::<Node>() == 72);

@@ -17,9 +17,8 @@ pub enum Error {
     PortUnreachable,
     /// The time to live ran out. It comes from the node's address in the overlay.
     TtlExceeded,
-    #[allow(dead_code, reason = "to come")]
-    /// The packet is larger than the way on: this many bytes, IP header included, would do. Likewise.
-    TooBig { mtu: u16 },
+    /// The packet is larger than the overlay carries. Likewise, and it says how much that is.
+    TooBig,
 }
 
 /// What the sender of a packet is told.
@@ -40,6 +39,9 @@ fn answer(reason: Drop) -> Option<Answer> {
         Drop::NoBackend | Drop::NoFrontend => Some(Answer::Refusal),
         Drop::BackendGone => Some(Answer::Reset),
         Drop::TtlExceeded => Some(Answer::Error(Error::TtlExceeded)),
+        // By IPv4 also to those who would have it cut on the way (no DF): nobody on this way cuts anything, and VTEPs must not
+        // (RFC 7348 §4.3). Whoever is told cuts it himself.
+        Drop::PacketTooBig => Some(Answer::Error(Error::TooBig)),
         _ => None,
     }
 }
@@ -138,7 +140,7 @@ struct IcmpHeader {
 fn send_error<F: Family>(skb: Skb, node: &Node, error: Error) -> Option<Verdict> {
     const LEN: usize = size_of::<IcmpHeader>();
     let Scratch { packet, .. } = F::Addr::scratch().ok()?;
-    // Nobody is told of errors about errors, nor of pieces that do not say whose they are (RFC 1122 §3.2.2).
+    // Nobody is told of errors, nor of pieces that do not say whose they are (RFC 1122 §3.2.2).
     let needed = packet.l4() + 8;
     if packet.is_error() || packet.is_later_fragment() || (skb.len() as usize) < needed {
         return None;
@@ -152,9 +154,9 @@ fn send_error<F: Family>(skb: Skb, node: &Node, error: Error) -> Option<Verdict>
     skb.load(ETHERNET_LEN, quote, length)?;
     let src = match error {
         Error::PortUnreachable => packet.key.dst,
-        Error::TtlExceeded | Error::TooBig { .. } => F::gateway(node),
+        Error::TtlExceeded | Error::TooBig => F::gateway(node),
     };
-    let (icmp_type, code, word) = F::icmp_error(error);
+    let (icmp_type, code, word) = F::icmp_error(node, error);
     let mut header = IcmpHeader { icmp_type, code, checksum: 0, word };
     // IPv4's ICMP has no pseudo header.
     let pseudo = match F::ICMP {
@@ -213,21 +215,21 @@ fn deliver(skb: Skb, node: &Node) -> Verdict {
 
 /// What the families call an error: type, code, and the word after them.
 #[inline(always)]
-pub fn icmp(error: Error) -> (u8, u8, u32) {
+pub fn icmp(node: &Node, error: Error) -> (u8, u8, u32) {
     const UNREACHABLE: u8 = 3;
     match error {
         Error::PortUnreachable => (UNREACHABLE, 3, 0),
         Error::TtlExceeded => (11, 0, 0),
-        Error::TooBig { mtu } => (UNREACHABLE, 4, u32::from(mtu).to_be()),
+        Error::TooBig => (UNREACHABLE, 4, (node.overlay_mtu & 0xffff).to_be()),
     }
 }
 
 /// As [`icmp`], for ICMPv6.
 #[inline(always)]
-pub fn icmpv6(error: Error) -> (u8, u8, u32) {
+pub fn icmpv6(node: &Node, error: Error) -> (u8, u8, u32) {
     match error {
         Error::PortUnreachable => (1, 4, 0),
         Error::TtlExceeded => (3, 0, 0),
-        Error::TooBig { mtu } => (2, 0, u32::from(mtu).to_be()),
+        Error::TooBig => (2, 0, node.overlay_mtu.to_be()),
     }
 }

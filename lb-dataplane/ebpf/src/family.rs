@@ -174,7 +174,7 @@ pub trait Family {
     fn header(src: Self::Addr, dst: Self::Addr, protocol: u8, length: u16) -> Self::Header;
 
     /// Type, code and the word after them, network byte order, of an ICMP error.
-    fn icmp_error(error: Error) -> (u8, u8, u32);
+    fn icmp_error(node: &Node, error: Error) -> (u8, u8, u32);
 
     /// See [`crate::source`]: gives the flow in hand a source port of its own, if there is one.
     fn settle_source(scratch: &mut Scratch<Self::Addr>) -> bool;

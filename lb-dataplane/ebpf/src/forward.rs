@@ -4,7 +4,7 @@ use beeline_abi::{Action, Address, Drop, EndpointKey, Flow, Hop, Mac, Node, Rewr
 
 use crate::{
     Verdict, count,
-    family::{Family, Packet},
+    family::{ETHERNET_LEN, Family, Packet, TCP, UDP},
     flow,
     guard::Origin,
     maps::Tables,
@@ -98,6 +98,9 @@ pub fn send<F: Family>(
     if routed && packet.ttl <= 1 {
         return Err(Drop::TtlExceeded);
     }
+    if action == Action::ToOverlay && is_too_big(skb, node, packet) {
+        return Err(Drop::PacketTooBig);
+    }
     let bytes = u64::from(skb.len());
     count::service(flow.service, |stats| {
         if flow.rewrite == Rewrite::Source as u8 {
@@ -127,6 +130,26 @@ pub fn send<F: Family>(
             Ok(redirect_to_ingress(flow.to_ifindex))
         }
     }
+}
+
+/// True if `packet`, or each of those that it is to be cut into (GSO), is larger than the overlay carries.
+#[inline(always)]
+fn is_too_big<A: Tables>(skb: Skb, node: &Node, packet: &Packet<A>) -> bool {
+    let length = skb.len().wrapping_sub(ETHERNET_LEN as u32);
+    if length <= node.overlay_mtu {
+        return false;
+    }
+    if !skb.is_gso() {
+        return true;
+    }
+    let l4 = packet.l4();
+    let header = match packet.key.protocol() {
+        TCP => u32::from(skb.read::<u8>(l4 + 12).unwrap_or(0) >> 4) * 4,
+        UDP => 8,
+        // SCTP's are as long as its chunks make them.
+        _ => return false,
+    };
+    (l4 - ETHERNET_LEN) as u32 + header + skb.segment() > node.overlay_mtu
 }
 
 /// Delivers a packet from the overlay, now without its outer headers, to the endpoint that `flow` says.

@@ -161,8 +161,8 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
-    fn icmp_error(error: Error) -> (u8, u8, u32) {
-        answer::icmp(error)
+    fn icmp_error(node: &Node, error: Error) -> (u8, u8, u32) {
+        answer::icmp(node, error)
     }
 
     #[inline(always)]

@@ -113,8 +113,8 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
-    fn icmp_error(error: Error) -> (u8, u8, u32) {
-        answer::icmpv6(error)
+    fn icmp_error(node: &Node, error: Error) -> (u8, u8, u32) {
+        answer::icmpv6(node, error)
     }
 
     #[inline(always)]

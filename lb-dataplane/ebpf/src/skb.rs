@@ -64,8 +64,14 @@ impl Skb {
     /// True for a packet that stands for several and is to be cut into them later (GSO).
     #[inline(always)]
     pub fn is_gso(self) -> bool {
+        self.segment() != 0
+    }
+
+    /// Bytes of payload in each of the packets that it is to be cut into; 0 if it is one.
+    #[inline(always)]
+    pub fn segment(self) -> u32 {
         // SAFETY: as in `len`.
-        unsafe { (*self.0).gso_size != 0 }
+        unsafe { (*self.0).gso_size }
     }
 
     /// Interface the packet came in on.

@@ -84,6 +84,13 @@ impl Answer {
         Self::error(net_of(src).gateway, frame, icmp_type, 0, 0)
     }
 
+    /// It is larger than the overlay carries.
+    pub fn too_big(frame: &Frame, mtu: u32) -> Self {
+        let (src, _) = ends(frame);
+        let (icmp_type, code) = if src.is_ipv4() { (3, 4) } else { (2, 0) };
+        Self::error(net_of(src).gateway, frame, icmp_type, code, mtu)
+    }
+
     /// An ICMP error about `frame`, which `src` sends.
     pub fn error(src: IpAddr, frame: &Frame, icmp_type: u8, code: u8, word: u32) -> Self {
         Self::from(src, frame, Told::Error { icmp_type, code, word, quote: quote(frame) })

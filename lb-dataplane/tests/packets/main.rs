@@ -21,6 +21,7 @@ mod fragmented;
 mod frame;
 mod icmp;
 mod model;
+mod mtu;
 mod net;
 mod random;
 mod refusals;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
             fragmented::TESTS,
             sctp::TESTS,
             icmp::TESTS,
+            mtu::TESTS,
         ]
         .concat()
         .into_iter()

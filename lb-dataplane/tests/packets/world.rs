@@ -73,6 +73,7 @@ pub struct World {
     dataplane: Dataplane,
     ports: Ports,
     view: View,
+    overlay_mtu: u32,
     from_pod: SchedClassifier,
     from_uplink: SchedClassifier,
     drops: Vec<u64>,
@@ -140,6 +141,7 @@ impl World {
             from_pod: program(Program::FromPod),
             from_uplink: program(Program::FromUplink),
             view,
+            overlay_mtu: 9_000,
             drops: Vec::new(),
             hops: Vec::new(),
         };
@@ -152,13 +154,24 @@ impl World {
     }
 
     pub fn set_services(&mut self, services: &[Service]) -> lb_dataplane::Changes {
-        self.dataplane.apply(&desired(&self.devices, services)).unwrap()
+        self.dataplane.apply(&self.desired(services)).unwrap()
     }
 
     /// The same without copies: what is passed again has not changed.
     pub fn set_shared_services(&mut self, services: &[Arc<Service>]) -> lb_dataplane::Changes {
-        let desired = Desired { services: services.to_vec(), ..desired(&self.devices, &[]) };
+        let desired = Desired { services: services.to_vec(), ..self.desired(&[]) };
         self.dataplane.apply(&desired).unwrap()
+    }
+
+    /// The overlay carries no larger IP packets from the next change of services on.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        self.overlay_mtu = mtu;
+    }
+
+    fn desired(&self, services: &[Service]) -> Desired {
+        let mut desired = desired(&self.devices, services);
+        desired.host.overlay_mtu = self.overlay_mtu;
+        desired
     }
 
     /// Another agent takes over what is in the maps.
@@ -202,15 +215,23 @@ impl World {
 
     /// Runs `bytes` through the program at `place`. Every packet must be counted exactly once.
     pub fn run(&mut self, place: Place, bytes: &[u8]) -> Outcome {
+        self.run_gso(place, bytes, 0)
+    }
+
+    /// The same for a packet that is to be cut into several, each of which has this many bytes of its payload.
+    pub fn run_gso(&mut self, place: Place, bytes: &[u8], segment: u32) -> Outcome {
         let (program, ifindex) = match place {
             Place::PortA => (&self.from_pod, self.devices.port_a),
             Place::PortB => (&self.from_pod, self.devices.port_b),
             Place::HostPort => (&self.from_pod, self.devices.host_port),
             Place::Uplink => (&self.from_uplink, self.devices.uplink),
         };
-        // `struct __sk_buff` of linux/bpf.h: `ifindex` is its eleventh word.
+        // `struct __sk_buff` of linux/bpf.h.
+        const IFINDEX: usize = 40;
+        const GSO_SIZE: usize = 176;
         let mut context = [0_u8; 192];
-        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&segment.to_ne_bytes());
         let mut out = vec![0; bytes.len() + 1024];
         let mut options = TestRunOptions::new();
         options.data_in = Some(bytes);
@@ -294,6 +315,7 @@ fn desired(devices: &Devices, services: &[Service]) -> Desired {
             host_port_ifindex: devices.host_port,
             host_mac: host_mac(),
             vxlan_port: NonZeroU16::new(VXLAN_PORT).unwrap(),
+            overlay_mtu: 0,
             addresses: vec![NODE.into()],
             gateways: vec![IPV4.gateway, IPV6.gateway],
         },
