@@ -157,6 +157,19 @@ impl Netns {
         .with_context(|| format!("sending frames from {device} of {}", self.name()))
     }
 
+    /// Sends each of `frames` out of `device`, past the stack.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn send_frames(&self, device: &str, frames: impl Iterator<Item = Vec<u8>> + Send) -> Result<()> {
+        self.run(|| -> Result<()> {
+            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+            let address = link_address(device)?;
+            frames.into_iter().try_for_each(|frame| send(&socket, &frame, &address))
+        })?
+        .with_context(|| format!("sending frames from {device} of {}", self.name()))
+    }
+
     /// Sends `payload` by UDP this many times, from the namespace's own address.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::scene::Scene;
 
 const TIMES: u32 = 20_000;
 /// MAC of the host end of every port.
-const GATEWAY_MAC: [u8; 6] = [0x0a, 0x58, 169, 254, 1, 1];
+pub(crate) const GATEWAY_MAC: [u8; 6] = [0x0a, 0x58, 169, 254, 1, 1];
 
 /// A datagram that `from` may send to `to`.
 fn honest(from: &Pod, to: IpAddr) -> Frame {

@@ -19,6 +19,7 @@ mod direct_return;
 mod dns_servers;
 mod dual_stack;
 mod fleet;
+mod flow_table;
 mod guard;
 mod host;
 mod iperf_servers;
@@ -204,6 +205,7 @@ fn main() -> ExitCode {
         agent_restart::d_traffic_and_pod_start_go_on_without_an_agent,
         agent_restart::d_an_agent_that_starts_finds_the_change_made_meanwhile,
         agent_restart::d_a_restarted_agent_keeps_what_it_finds_in_place,
+        flow_table::d_a_flood_of_new_flows_ends_no_connection,
         guard::d_honest_frames_arrive,
         guard::d_forged_source_address_is_dropped_and_counted,
         guard::d_forged_mac_is_dropped_and_counted,

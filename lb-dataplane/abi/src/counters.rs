@@ -59,6 +59,7 @@ counters! {
         FragmentWithoutFirst = "fragment_without_first": "A later fragment came to a virtual address before its datagram's first one, which alone says for which service it is.",
         SctpFragment = "sctp_fragment": "A fragment of an SCTP packet whose port had to change, which its checksum over the whole packet does not allow.",
         TtlExceeded = "ttl_exceeded": "The time to live ran out.",
+        FlowLost = "flow_lost": "A pod reset a connection of which it got a packet as no service had sent it: the flow entry that would have changed it is lost. The other side sends it again.",
         PacketTooBig = "packet_too_big": "A port sent a packet that is larger than the overlay carries. Its sender is told by how much (ICMP).",
         FlowTableFull = "flow_table_full": "A flow entry that the packet cannot do without could not be written.",
         EncapFailed = "encap_failed": "The kernel refused to make room for the VXLAN header, or to take it away.",

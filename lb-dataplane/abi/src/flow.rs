@@ -244,8 +244,11 @@ pub struct Flow<A: Address> {
     pub tcp_state: u8,
     /// 1 on the half that came with the request, 0 on the half made for its replies.
     pub forward: u8,
+    /// 1 if the first packet seen was of the middle of a TCP connection: what there was of it before is lost, or never
+    /// came this way.
+    pub midway: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
 }
 
 const _: () = assert!(size_of::<FlowKey<crate::Inet4>>() == 16);

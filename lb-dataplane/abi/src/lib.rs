@@ -32,7 +32,7 @@ pub use service::{
 
 /// Version of all layouts in this crate together. It is part of [`Node`]; whoever opens pinned maps
 /// compares it first and refuses a foreign one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Idle time to live of a flow that no service has a say in, in milliseconds.
 pub const DEFAULT_FLOW_TTL_MS: u32 = 240_000;

@@ -163,6 +163,11 @@ fn open<F: Family>(
         // Among themselves nodes need no overlay, and would answer past it.
         return Err(Drop::ForgedInnerSource);
     }
+    if let Some(known) = known
+        && known.forward == 1
+    {
+        flow.midway = known.midway;
+    }
     if let Some(reply) = known
         && reply.forward == 0
         && flow::holds::<F>(reply, vni)

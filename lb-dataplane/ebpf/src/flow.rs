@@ -5,7 +5,7 @@ use beeline_abi::{
 };
 
 use crate::{
-    family::{Family, Packet, TCP},
+    family::{Family, Packet, TCP, tcp_flags},
     maps::{self, EPOCH, Tables},
     skb::{Skb, now},
 };
@@ -155,7 +155,8 @@ pub fn begin<A: Address>(flow: &mut Flow<A>, packet: &Packet<A>, from: From, ifi
             TcpState::None as u8
         },
         forward: 1,
-        pad: [0; 2],
+        midway: (packet.key.protocol() == TCP && packet.tcp_flags & tcp_flags::SYN == 0) as u8,
+        pad: 0,
     };
 }
 
@@ -191,6 +192,7 @@ pub fn is_expired<A: Address>(flow: &Flow<A>) -> bool {
 #[inline(always)]
 pub fn carry_on<A: Address>(flow: &mut Flow<A>, reply: &Flow<A>) {
     flow.forward = 0;
+    flow.midway = reply.midway;
     flow.service = reply.service;
     flow.backend = reply.backend;
     flow.ttl_ms = reply.ttl_ms;

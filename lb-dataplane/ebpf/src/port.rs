@@ -7,7 +7,7 @@ use beeline_abi::{Action, Address, Drop, Flow, FlowKey, Mac, Node, Rewrite, Vni}
 
 use crate::{
     Stop, Verdict, answer, count,
-    family::{Family, Packet, SCTP, TCP, UDP},
+    family::{Family, Packet, SCTP, TCP, UDP, tcp_flags},
     flow::{self, From, State},
     forward::{self, Target},
     fragments,
@@ -107,7 +107,7 @@ fn open<F: Family>(
     is_known: bool,
     scratch: &mut Scratch<F::Addr>,
 ) -> Result<(), Drop> {
-    let Scratch { flow, known, .. } = scratch;
+    let Scratch { flow, known, reply_key, .. } = scratch;
     let known = if is_known { Some(&*known) } else { None };
     flow::begin(flow, packet, From::Port, skb.ifindex());
     if packet.key.dst.is_multicast() {
@@ -118,6 +118,7 @@ fn open<F: Family>(
     let known = known.filter(|_| is_known);
     if let Some(known) = known {
         flow.tcp_state = known.tcp_state;
+        flow.midway = known.midway;
     }
     let mut to_host = false;
     let mut asker = None;
@@ -130,7 +131,11 @@ fn open<F: Family>(
             }
         }
         _ => match lb::choose::<F>(vni, packet, known)? {
-            Choice::NoService => {}
+            Choice::NoService => {
+                if known.is_none() && origin == Origin::Pod && is_of_lost_flow::<F>(packet, reply_key) {
+                    return Err(Drop::FlowLost);
+                }
+            }
             // The host's own service proxy has had its say already.
             Choice::LeaveToHost { .. } if origin == Origin::Host => return Err(Drop::NoRoute),
             Choice::LeaveToHost { service } => {
@@ -199,6 +204,25 @@ fn open<F: Family>(
         count::service(flow.service, |stats| stats.new_flows += 1);
     }
     Ok(())
+}
+
+/// True for a reset of a connection that, as far as anybody knows, began with a packet in the middle of it, to which this is
+/// the answer.
+///
+/// A full table evicts halves of pairs one by one. When a service's reply half is lost, a reply reaches the client as the
+/// backend sent it; the client knows nobody there, and would end the connection. The backend sends it again until
+/// the client's next request has put the half back.
+#[inline(always)]
+fn is_of_lost_flow<F: Family>(packet: &Packet<F::Addr>, reply_key: &mut FlowKey<F::Addr>) -> bool {
+    if packet.tcp_flags & tcp_flags::RST == 0 {
+        return false;
+    }
+    *reply_key = packet.key.reversed();
+    match F::Addr::find_flow(reply_key) {
+        // SAFETY: map values stay valid for the whole run.
+        Some(there) => unsafe { (*there).midway != 0 && (*there).forward != 0 },
+        None => false,
+    }
 }
 
 /// Decides that the packets of `flow` leave from address `from`, and from which port.

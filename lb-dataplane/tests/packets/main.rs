@@ -16,6 +16,7 @@ mod build;
 mod chain;
 mod clock;
 mod extensions;
+mod flow_table;
 mod fragment;
 mod fragmented;
 mod frame;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
             fragmented::TESTS,
             sctp::TESTS,
             icmp::TESTS,
+            flow_table::TESTS,
             mtu::TESTS,
         ]
         .concat()

@@ -226,12 +226,7 @@ impl World {
             Place::HostPort => (&self.from_pod, self.devices.host_port),
             Place::Uplink => (&self.from_uplink, self.devices.uplink),
         };
-        // `struct __sk_buff` of linux/bpf.h.
-        const IFINDEX: usize = 40;
-        const GSO_SIZE: usize = 176;
-        let mut context = [0_u8; 192];
-        context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
-        context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&segment.to_ne_bytes());
+        let context = context(ifindex, segment);
         let mut out = vec![0; bytes.len() + 1024];
         let mut options = TestRunOptions::new();
         options.data_in = Some(bytes);
@@ -253,11 +248,31 @@ impl World {
         }
     }
 
+    /// Runs many packets through `from_pod` at port B, and looks at none of what comes out.
+    pub fn flood(&mut self, frames: impl Iterator<Item = Vec<u8>>) {
+        let context = context(self.devices.port_b, 0);
+        for frame in frames {
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(&frame);
+            options.ctx_in = Some(&context);
+            self.from_pod.test_run(options).unwrap();
+        }
+        (self.drops, self.hops) = self.counters();
+    }
+
     fn counters(&self) -> (Vec<u64>, Vec<u64>) {
         let drops = self.view.drops().unwrap().into_iter().map(|(_, count)| count).collect();
         let hops = self.view.hops().unwrap().into_iter().map(|(_, count)| count).collect();
         (drops, hops)
     }
+}
+
+/// `struct __sk_buff` of linux/bpf.h, for a packet that comes in on interface `ifindex`, with this `gso_size`.
+fn context(ifindex: u32, segment: u32) -> [u8; 192] {
+    let mut context = [0; 192];
+    context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+    context[176..180].copy_from_slice(&segment.to_ne_bytes());
+    context
 }
 
 /// The one counter that moved, by one; `None` if none did.
