@@ -46,7 +46,7 @@ pub use node_file::NodeFile;
 pub use pins::{Pins, Program};
 pub use port_name::PortOwner;
 pub use ports::{EndpointView, Ports};
-pub use room::check_room;
+pub use room::{Room, check_room};
 pub use status_file::StatusFile;
 pub use trace::{Balanced, Trace, Way};
 pub use unload::{Unloaded, unload};

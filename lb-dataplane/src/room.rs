@@ -14,11 +14,49 @@ use crate::{
 /// An error if `peers` and `services` cannot all be in the maps, whatever is in them now.
 pub fn check_room(peers: &[Peer], services: &[Arc<Service>]) -> Result<()> {
     check_peers(peers)?;
-    let mut need = Need::default();
-    for service in services {
-        need.add(Need::of(service));
+    Room::default().admit(services)
+}
+
+/// What services need of the maps, kept up as they come and go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    taken: Need,
+}
+
+impl Room {
+    /// Counts `services` in.
+    pub fn add(&mut self, services: &[Arc<Service>]) {
+        for service in services {
+            self.taken.add(Need::of(service));
+        }
     }
-    need.check()
+
+    /// Counts `services`, which were counted in, out.
+    pub fn remove(&mut self, services: &[Arc<Service>]) {
+        for service in services {
+            self.taken.take_away(Need::of(service));
+        }
+    }
+
+    /// Whether the maps can hold what was counted in.
+    ///
+    /// # Errors
+    /// [`Error::Full`] with the map that cannot.
+    pub fn check(&self) -> Result<()> {
+        self.taken.check()
+    }
+
+    /// Counts `services` in if the maps can hold them besides the others; else none of them.
+    ///
+    /// # Errors
+    /// [`Error::Full`] with the map that cannot.
+    pub fn admit(&mut self, services: &[Arc<Service>]) -> Result<()> {
+        let mut with = *self;
+        with.add(services);
+        with.check()?;
+        *self = with;
+        Ok(())
+    }
 }
 
 /// An error if `peers` cannot all be in the maps.

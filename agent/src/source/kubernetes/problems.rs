@@ -24,11 +24,12 @@ impl Kind {
     }
 }
 
-/// Where a problem showed: an object is looked at by itself, and then among the others.
+/// Where a problem showed: an object is looked at by itself, then among the others, and then the maps must have room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Reading,
     Placing,
+    Fitting,
 }
 
 /// The problems there are.
@@ -70,7 +71,7 @@ impl Problems {
 
     /// The object is gone.
     pub(super) fn forget(&mut self, kind: Kind, name: &Name) {
-        for stage in [Stage::Reading, Stage::Placing] {
+        for stage in [Stage::Reading, Stage::Placing, Stage::Fitting] {
             self.set(kind, name, stage, vec![]);
         }
     }

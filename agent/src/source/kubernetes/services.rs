@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use lb_dataplane::desired::{Frontend, Service};
+use lb_dataplane::{
+    Room,
+    desired::{Frontend, Service},
+};
 
 use super::{
     nodes::Nodes,
@@ -24,6 +27,8 @@ pub(super) struct Services {
     owners: HashMap<Frontend, Name>,
     /// Who would have one that another has.
     waiting: BTreeSet<Name>,
+    /// What all of them need.
+    room: Room,
 }
 
 /// What stands around a service.
@@ -37,16 +42,23 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Services {
-    /// All of them, in the order of their names.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.made.values().flatten()
+    /// What each Kubernetes service came to, in the order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &[Arc<Service>])> {
+        self.made.iter().map(|(name, made)| (name, &**made))
+    }
+
+    /// Whether the maps have room for all of them.
+    pub(super) fn all_fit(&self) -> bool {
+        self.room.check().is_ok()
     }
 
     /// Forgets service `name`. Returns who is to be looked at again.
     pub(super) fn remove(&mut self, name: &Name) -> Vec<Name> {
         self.waiting.remove(name);
         let released = self.release(name);
-        self.made.remove(name);
+        if let Some(before) = self.made.remove(name) {
+            self.room.remove(&before);
+        }
         if released.is_empty() { vec![] } else { self.waiting.iter().cloned().collect() }
     }
 
@@ -106,7 +118,10 @@ impl Services {
                 same.cloned().unwrap_or_else(|| Arc::new(service))
             })
             .collect();
-        self.made.insert(name.clone(), now);
+        self.room.add(&now);
+        if let Some(before) = self.made.insert(name.clone(), now) {
+            self.room.remove(&before);
+        }
     }
 }
 

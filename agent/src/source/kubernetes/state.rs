@@ -5,16 +5,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
 use kube::runtime::watcher::Event;
-use lb_dataplane::AttachMode;
+use lb_dataplane::{AttachMode, Room, desired};
 
 use super::{
     health_checks::HealthCheck,
     nodes::{self, Nodes},
-    objects::{Name, Names, Node, Problem, Service, Slice, name},
+    objects::{Name, Names, Node, Problem, Reason, Service, Slice, name},
     problems::{Kind, Problems, Stage},
     services::{Services, Surroundings},
     store::Store,
@@ -35,6 +36,8 @@ pub(super) struct State {
     sorted: Option<Nodes>,
     /// What the services came to.
     balanced: Services,
+    /// Services that the maps have no room for.
+    left_out: BTreeSet<Name>,
     /// What load balancers ask this node of services, and where.
     health_checks: BTreeMap<Name, (NonZeroU16, HealthCheck)>,
     /// Services to be looked at (again).
@@ -56,6 +59,7 @@ impl State {
             slices_of: BTreeMap::new(),
             sorted: None,
             balanced: Services::default(),
+            left_out: BTreeSet::new(),
             health_checks: BTreeMap::new(),
             touched: BTreeSet::new(),
             problems,
@@ -200,10 +204,37 @@ impl State {
             attach: AttachMode::Auto,
             node,
             peers: nodes.peers.clone(),
-            services: self.balanced.all().cloned().collect(),
+            services: self.fitting(),
         });
         self.sorted = Some(nodes);
         network
+    }
+
+    /// The services that the maps have room for: all, or else as many as fit, older ones first. The others are told of, and the
+    /// rest works.
+    fn fitting(&mut self) -> Vec<Arc<desired::Service>> {
+        let mut left_out = BTreeMap::new();
+        if !self.balanced.all_fit() {
+            let mut oldest_first: Vec<_> = self.balanced.iter().collect();
+            oldest_first.sort_by_key(|(name, _)| self.services.get(name).map(|service| service.created));
+            let mut room = Room::default();
+            for (name, made) in oldest_first {
+                if let Err(error) = room.admit(made) {
+                    left_out.insert(name.clone(), Problem::new(Reason::Room, error.to_string()));
+                }
+            }
+        }
+        let fit = self.balanced.iter().filter(|(name, _)| !left_out.contains_key(*name));
+        let services = fit.flat_map(|(_, made)| made).cloned().collect();
+        let let_in = mem::take(&mut self.left_out).into_iter().filter(|name| !left_out.contains_key(name));
+        for name in let_in.collect::<Vec<_>>() {
+            self.problems.set(Kind::Service, &name, Stage::Fitting, vec![]);
+        }
+        for (name, problem) in left_out {
+            self.problems.set(Kind::Service, &name, Stage::Fitting, vec![problem]);
+            self.left_out.insert(name);
+        }
+        services
     }
 
     /// What load balancers ask this node, and at which port.

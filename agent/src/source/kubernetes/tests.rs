@@ -11,6 +11,7 @@ use lb_dataplane::desired::{
 use serde_json::{Value, json};
 
 mod policies;
+mod room;
 
 use super::{health_checks::HealthCheck, problems::Problems, state::State};
 use crate::{metrics::Metrics, model::Network};
@@ -129,7 +130,6 @@ impl Cluster {
         self.state.network().unwrap()
     }
 
-    /// Each service in a line: its name, its frontends, its backends.
     /// Each health check as `port service endpoints`.
     fn health_checks(&mut self) -> Vec<String> {
         self.network();

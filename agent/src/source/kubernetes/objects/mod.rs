@@ -55,6 +55,8 @@ pub(super) enum Reason {
     Taken,
     /// An annotation whose value makes no sense.
     Annotation,
+    /// More than the dataplane has room for.
+    Room,
 }
 
 impl Reason {
@@ -66,6 +68,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::Taken => "taken",
             Self::Annotation => "annotation",
+            Self::Room => "room",
         }
     }
 }
