@@ -76,6 +76,9 @@ impl NodePorts {
         outside: IpAddr::V6(Ipv6Addr::new(0xfd62, 0x6565, 0x6c69, 0x6e65, 0, 0, 0, 3)),
     };
 
+    /// Of either family.
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
     /// Those of the family of `address`.
     pub(crate) const fn like(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }

@@ -37,7 +37,7 @@ const LOOPBACK: [IpNet; 2] = [
 /// The chains for packets from outside and from this node's processes.
 pub(super) fn chains(ports: &[Frontend]) -> Vec<Chain> {
     let translations = |address: fn(NodePorts) -> IpAddr| {
-        [NodePorts::V4, NodePorts::V6].map(address).map(|address| translations(ports, address)).concat()
+        NodePorts::ALL.map(address).map(|address| translations(ports, address)).concat()
     };
     let (inside, outside) =
         (translations(|stand_in| stand_in.inside), translations(|stand_in| stand_in.outside));
@@ -56,7 +56,7 @@ pub(super) fn masquerade(ports: &[Frontend], network: &Network) -> Vec<Rule> {
     let all_are_ours = network.peers.iter().all(|peer| peer.vtep_mac.is_none());
     let own = all_are_ours.then(|| IpAddr::from(network.node.address));
     let is_needed = |address: &IpAddr| ports.iter().any(|port| port.vip == *address);
-    let stand_ins = [NodePorts::V4, NodePorts::V6].map(|stand_in| stand_in.inside);
+    let stand_ins = NodePorts::ALL.map(|stand_in| stand_in.inside);
     stand_ins.into_iter().filter(is_needed).map(|address| masquerade_to(address, own)).collect()
 }
 

@@ -67,7 +67,7 @@ fn with_node_ports() -> Network {
     let mut network = crate::model::tests::network();
     let service = std::sync::Arc::make_mut(&mut network.services[0]);
     let frontend = service.frontends[0];
-    let stand_ins = [NodePorts::V4, NodePorts::V6].map(|it| [it.inside, it.outside]);
+    let stand_ins = NodePorts::ALL.map(|it| [it.inside, it.outside]);
     service.shared = stand_ins.as_flattened().iter().map(|&vip| Frontend { vip, ..frontend }).collect();
     network
 }
